@@ -1,0 +1,428 @@
+package chunktest
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"rozobox/pkg/chunk"
+)
+
+// Memory is the reference chunk.Store. It is safe for concurrent use. The
+// payloads of puts are shared, not copied, as the contract allows.
+type Memory struct {
+	node chunk.NodeID
+
+	mu       sync.Mutex // guards all below; nothing here waits
+	store    chunk.StoreID
+	instance chunk.InstanceID
+	live     state
+	durable  state
+	log      []change
+	capacity uint64
+	readOnly bool
+	started  time.Time
+	used     time.Time // the last read or write
+	reads    uint64
+	writes   uint64
+	syncs    uint64
+}
+
+var _ chunk.Store = (*Memory)(nil)
+
+// NewMemory returns an empty store with a new store id.
+func NewMemory(node chunk.NodeID) *Memory {
+	m := &Memory{node: node, capacity: 1 << 40}
+	m.Wipe()
+	return m
+}
+
+// Wipe puts a blank card into the node and starts it.
+func (m *Memory) Wipe() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	rand.Read(m.store[:])
+	m.live, m.durable, m.log = state{}, state{}, nil
+	m.startLocked()
+}
+
+// Restart stops the node cleanly and starts it again: nothing is lost.
+func (m *Memory) Restart() { m.Crash(len(m.Unsynced())) }
+
+// Crash loses power and starts again: of what was not synced, only the first
+// keep changes are still there.
+func (m *Memory) Crash(keep int) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, c := range m.log[:min(keep, len(m.log))] {
+		m.durable.apply(c)
+	}
+	m.live, m.log = m.durable.clone(), nil
+	m.startLocked()
+}
+
+func (m *Memory) startLocked() {
+	rand.Read(m.instance[:])
+	m.readOnly = false
+	m.started = time.Now()
+	m.used = m.started
+	m.reads, m.writes, m.syncs = 0, 0, 0
+}
+
+// Unsynced returns the changes that a Crash could lose, oldest first.
+func (m *Memory) Unsynced() []chunk.Op {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	ops := make([]chunk.Op, len(m.log))
+	for i, c := range m.log {
+		ops[i] = c.op
+	}
+	return ops
+}
+
+// SetCapacity makes new data fail with ErrNoSpace beyond so many payload bytes.
+func (m *Memory) SetCapacity(bytes uint64) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.capacity = bytes
+}
+
+// Damage makes every version of the chunk fail its checksum.
+func (m *Memory) Damage(volume chunk.VolumeID, block uint64, index uint8) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, s := range []state{m.live, m.durable} {
+		for i := range s.volume(volume).chunks[key{block, index}] {
+			s[volume].chunks[key{block, index}][i].damaged = true
+		}
+	}
+}
+
+// FailSync makes the store read-only, as a failed fdatasync does.
+func (m *Memory) FailSync() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.readOnly = true
+}
+
+// Hello implements chunk.Office.
+func (m *Memory) Hello(ctx context.Context) (chunk.Hello, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	h := chunk.Hello{Node: m.node, Store: m.store, Instance: m.instance, ReadOnly: m.readOnly}
+	for id, v := range m.live {
+		h.Volumes = append(h.Volumes, chunk.VolumeState{
+			ID: id, Epoch: v.epoch, Watermark: v.watermark, Deleted: v.superblock.Deleted,
+		})
+	}
+	slices.SortFunc(h.Volumes, func(a, b chunk.VolumeState) int { return bytes.Compare(a.ID[:], b.ID[:]) })
+	return h, ctx.Err()
+}
+
+// Grant implements chunk.Office.
+func (m *Memory) Grant(
+	ctx context.Context, id chunk.VolumeID, epoch uint32, nonce uint64,
+) (chunk.Granted, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.readOnly {
+		return chunk.Granted{}, fmt.Errorf("%s: grant: %w", m.node, chunk.ErrReadOnly)
+	}
+	if epoch == 0 || epoch > chunk.MaxEpoch {
+		return chunk.Granted{}, fmt.Errorf("%s: grant epoch %d: %w", m.node, epoch, chunk.ErrInvalid)
+	}
+	v := m.live.volume(id)
+	if epoch < v.epoch || epoch == v.epoch && nonce != v.nonce {
+		return chunk.Granted{}, fmt.Errorf("%s: grant epoch %d, have %d: %w",
+			m.node, epoch, v.epoch, chunk.ErrDeposed)
+	}
+	for _, s := range []state{m.live, m.durable} {
+		s.volume(id).epoch, s.volume(id).nonce = epoch, nonce
+	}
+	return chunk.Granted{
+		Store: m.store, Instance: m.instance, Watermark: v.watermark, Superblock: v.superblock,
+	}, ctx.Err()
+}
+
+// enterLocked checks the term and takes note of its W.
+func (m *Memory) enterLocked(ctx context.Context, term chunk.Term) (*volume, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, fmt.Errorf("%s: %w: %w", m.node, chunk.ErrUnavailable, err)
+	}
+	v := m.live[term.Volume]
+	switch {
+	case v == nil || term.Epoch > v.epoch:
+		return nil, fmt.Errorf("%s: epoch %d: %w", m.node, term.Epoch, chunk.ErrNotGranted)
+	case term.Epoch < v.epoch || term.Nonce != v.nonce:
+		return nil, fmt.Errorf("%s: epoch %d: %w", m.node, term.Epoch, chunk.ErrDeposed)
+	}
+	if term.Watermark > v.watermark && !m.readOnly {
+		m.doLocked(change{volume: term.Volume, watermark: term.Watermark})
+	}
+	return v, nil
+}
+
+func (m *Memory) doLocked(c change) {
+	m.live.apply(c)
+	m.log = append(m.log, c)
+}
+
+// Beat implements chunk.Office.
+func (m *Memory) Beat(ctx context.Context, term chunk.Term) (chunk.Pulse, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	v, err := m.enterLocked(ctx, term)
+	if err != nil {
+		return chunk.Pulse{}, err
+	}
+	return chunk.Pulse{Instance: m.instance, Watermark: v.watermark, FreeBytes: m.freeLocked()}, nil
+}
+
+// Superblock implements chunk.Office.
+func (m *Memory) Superblock(ctx context.Context, id chunk.VolumeID) (chunk.Superblock, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	v := m.live[id]
+	if v == nil || v.superblock.Number == 0 {
+		return chunk.Superblock{}, fmt.Errorf("%s: %w %s", m.node, chunk.ErrUnknownVolume, id)
+	}
+	return v.superblock, ctx.Err()
+}
+
+// PutSuperblock implements chunk.Office.
+func (m *Memory) PutSuperblock(ctx context.Context, term chunk.Term, sb chunk.Superblock) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	v, err := m.enterLocked(ctx, term)
+	if err != nil {
+		return err
+	}
+	if m.readOnly {
+		return fmt.Errorf("%s: superblock: %w", m.node, chunk.ErrReadOnly)
+	}
+	if err := m.checkSuperblockLocked(v, term, sb); err != nil {
+		return err
+	}
+	for _, s := range []state{m.live, m.durable} {
+		s.volume(sb.Volume).superblock = sb
+		if sb.Deleted {
+			clear(s.volume(sb.Volume).chunks)
+		}
+	}
+	return nil
+}
+
+func (m *Memory) checkSuperblockLocked(v *volume, term chunk.Term, sb chunk.Superblock) error {
+	old := v.superblock
+	if sb.Volume != term.Volume || sb.Number == 0 || sb.Epoch > term.Epoch ||
+		len(sb.Body) > chunk.MaxSuperblock || len(sb.Name) > chunk.MaxName {
+		return fmt.Errorf("%s: superblock %d: %w", m.node, sb.Number, chunk.ErrInvalid)
+	}
+	same := sb.Number == old.Number && sb.Epoch == old.Epoch && bytes.Equal(sb.Body, old.Body)
+	if !same && (sb.Epoch < old.Epoch || sb.Epoch == old.Epoch && sb.Number <= old.Number) {
+		return fmt.Errorf("%s: superblock %d.%d is not newer than %d.%d: %w",
+			m.node, sb.Epoch, sb.Number, old.Epoch, old.Number, chunk.ErrInvalid)
+	}
+	for id, other := range m.live {
+		o := other.superblock
+		if id != sb.Volume && !sb.Deleted && o.Number != 0 && !o.Deleted && o.Name == sb.Name {
+			return fmt.Errorf("%s: name %q: %w", m.node, sb.Name, chunk.ErrNameTaken)
+		}
+	}
+	return nil
+}
+
+// Write implements chunk.Data.
+func (m *Memory) Write(ctx context.Context, term chunk.Term, ops []chunk.Op) (chunk.Ack, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if err := checkOps(ops); err != nil {
+		return chunk.Ack{}, fmt.Errorf("%s: write: %w", m.node, err)
+	}
+	v, err := m.enterLocked(ctx, term)
+	if err != nil {
+		return chunk.Ack{}, err
+	}
+	if m.readOnly {
+		return chunk.Ack{}, fmt.Errorf("%s: write: %w", m.node, chunk.ErrReadOnly)
+	}
+	m.used = time.Now()
+	ack := chunk.Ack{Instance: m.instance}
+	for i, op := range ops {
+		if err := m.applyLocked(v, term.Volume, op); err != nil {
+			if ack.Errs == nil {
+				ack.Errs = make([]error, len(ops))
+			}
+			ack.Errs[i] = fmt.Errorf("%s: block %d index %d version %s: %w",
+				m.node, op.Block, op.Index, op.Version, err)
+		}
+	}
+	ack.FreeBytes = m.freeLocked()
+	return ack, nil
+}
+
+func checkOps(ops []chunk.Op) error {
+	if len(ops) > chunk.MaxOps {
+		return fmt.Errorf("%d operations: %w", len(ops), chunk.ErrInvalid)
+	}
+	total := 0
+	for _, op := range ops {
+		total += len(op.Data)
+		put := op.Kind == chunk.OpPut
+		switch {
+		case op.Kind < chunk.OpPut || op.Kind > chunk.OpDrop || op.Version == 0,
+			put != (len(op.Data) > 0), len(op.Data)%chunk.ChunkAlign != 0,
+			len(op.Data) > chunk.MaxChunkSize, total > chunk.MaxRequestBytes,
+			op.Index >= chunk.MaxWidth && (op.Kind != chunk.OpDrop || op.Index != chunk.AllIndexes):
+			return fmt.Errorf("operation %+v: %w", op.Kind, chunk.ErrInvalid)
+		}
+	}
+	return nil
+}
+
+// applyLocked does one op, or says why not.
+func (m *Memory) applyLocked(v *volume, id chunk.VolumeID, op chunk.Op) error {
+	m.writes++
+	if op.Kind == chunk.OpDrop {
+		m.doLocked(change{volume: id, op: op})
+		return nil
+	}
+	k := key{op.Block, op.Index}
+	if have := v.get(k, op.Version); have != nil && !have.damaged {
+		return nil
+	}
+	if op.Version <= v.watermark {
+		if !op.Repair {
+			return chunk.ErrSettled
+		}
+		if newer := v.find(k, v.watermark); newer != nil && newer.version > op.Version {
+			return nil
+		}
+	}
+	if op.Kind == chunk.OpPut && !op.Repair && uint64(len(op.Data)) > m.freeLocked() {
+		return chunk.ErrNoSpace
+	}
+	m.doLocked(change{volume: id, op: op})
+	return nil
+}
+
+func (m *Memory) freeLocked() uint64 {
+	if used := m.usedLocked(); used < m.capacity {
+		return m.capacity - used
+	}
+	return 0
+}
+
+func (m *Memory) usedLocked() (used uint64) {
+	for _, v := range m.live {
+		for _, recs := range v.chunks {
+			for _, r := range recs {
+				used += uint64(len(r.data))
+			}
+		}
+	}
+	return used
+}
+
+// Read implements chunk.Data.
+func (m *Memory) Read(ctx context.Context, term chunk.Term, gets []chunk.Get) ([]chunk.Chunk, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if len(gets) > chunk.MaxOps {
+		return nil, fmt.Errorf("%s: read of %d chunks: %w", m.node, len(gets), chunk.ErrInvalid)
+	}
+	v, err := m.enterLocked(ctx, term)
+	if err != nil {
+		return nil, err
+	}
+	m.used = time.Now()
+	m.reads += uint64(len(gets))
+	chunks := make([]chunk.Chunk, len(gets))
+	for i, g := range gets {
+		chunks[i] = read(v.find(key{g.Block, g.Index}, g.AtMost), g)
+	}
+	return chunks, nil
+}
+
+func read(r *record, g chunk.Get) chunk.Chunk {
+	switch {
+	case r == nil:
+		return chunk.Chunk{State: chunk.Absent}
+	case r.damaged:
+		return chunk.Chunk{Version: r.version, State: chunk.Damaged}
+	case r.tombstone:
+		return chunk.Chunk{Version: r.version, State: chunk.Tombstone}
+	case uint64(g.Off)+uint64(len(g.Dst)) > uint64(len(r.data)):
+		return chunk.Chunk{Version: r.version, State: chunk.Damaged}
+	}
+	copy(g.Dst, r.data[g.Off:])
+	return chunk.Chunk{Version: r.version, State: chunk.Present}
+}
+
+// Sync implements chunk.Data.
+func (m *Memory) Sync(ctx context.Context, term chunk.Term) (chunk.Ack, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if _, err := m.enterLocked(ctx, term); err != nil {
+		return chunk.Ack{}, err
+	}
+	if m.readOnly {
+		return chunk.Ack{}, fmt.Errorf("%s: sync: %w", m.node, chunk.ErrReadOnly)
+	}
+	for _, c := range m.log {
+		m.durable.apply(c)
+	}
+	m.log = nil
+	for id, d := range m.durable {
+		d.collect(d.watermark)
+		m.live[id].collect(d.watermark)
+	}
+	m.syncs++
+	return chunk.Ack{Instance: m.instance, FreeBytes: m.freeLocked()}, nil
+}
+
+// List implements chunk.Catalog.
+func (m *Memory) List(
+	ctx context.Context, term chunk.Term, req chunk.ListRequest,
+) ([]chunk.Entry, bool, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if req.Limit < 1 || req.Limit > chunk.MaxListEntries {
+		return nil, false, fmt.Errorf("%s: list limit %d: %w", m.node, req.Limit, chunk.ErrInvalid)
+	}
+	v, err := m.enterLocked(ctx, term)
+	if err != nil {
+		return nil, false, err
+	}
+	list := v.entries(req)
+	if len(list) > req.Limit {
+		return list[:req.Limit], true, nil
+	}
+	return list, false, nil
+}
+
+// Stat implements chunk.Catalog.
+func (m *Memory) Stat(ctx context.Context) (chunk.Stat, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	s := chunk.Stat{
+		Node: m.node, Store: m.store, Instance: m.instance, ReadOnly: m.readOnly,
+		CapacityBytes: m.capacity, UsedBytes: m.usedLocked(), FreeBytes: m.freeLocked(),
+		Reads: m.reads, Writes: m.writes, Syncs: m.syncs,
+		Idle: time.Since(m.used), Uptime: time.Since(m.started),
+	}
+	for id, v := range m.live {
+		vs := chunk.VolumeStat{ID: id}
+		for _, recs := range v.chunks {
+			s.Chunks += uint64(len(recs))
+			vs.Chunks += uint64(len(recs))
+			vs.StoredBytes += uint64(len(recs[len(recs)-1].data))
+		}
+		s.Volumes = append(s.Volumes, vs)
+	}
+	return s, ctx.Err()
+}
