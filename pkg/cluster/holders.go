@@ -42,3 +42,20 @@ func taken(holders []int8, node uint8) bool {
 	}
 	return false
 }
+
+// CountIn counts the nodes that are in.
+func (s *Superblock) CountIn() (n int) {
+	for i := range s.Nodes {
+		if s.Nodes[i].State == In {
+			n++
+		}
+	}
+	return n
+}
+
+// MinIn returns how many nodes must stay in: k, so that each new block can be
+// read, and N-k-m+1, so that each block has a home that is in and can say what
+// is current. No node may be declared out below that: then I/O waits.
+func (s *Superblock) MinIn() int {
+	return max(s.Geometry.Data, len(s.Nodes)-s.Geometry.Width()+1)
+}

@@ -1,0 +1,243 @@
+package stripe
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"rozobox/pkg/chunk"
+	"rozobox/pkg/cluster"
+	"rozobox/pkg/erasure"
+)
+
+// Array is an open volume: k+m chunks of each block on its nodes, under the
+// term of office that Open obtained. Its methods may be called from many
+// goroutines; calls that touch the same block must be ordered by the caller,
+// of whom at most one may write it at a time.
+type Array struct {
+	opts   Options
+	volume chunk.VolumeID
+	geo    cluster.Geometry
+	code   *erasure.Code
+	place  *cluster.Placement
+	epoch  uint32
+	nonce  uint64
+	peers  []*peer // in the order of the superblock's nodes
+
+	life  context.Context // ends with Close, or with the term
+	stop  context.CancelFunc
+	tasks sync.WaitGroup // every goroutine of the array
+	super chan struct{}  // a lock that spans I/O: one superblock update at a time
+
+	mu         sync.Mutex          // guards all below; never kept across I/O
+	sb         *cluster.Superblock // the durable one; never changed in place
+	ledger     *ledger
+	seq        uint64        // of the newest version
+	number     uint64        // of the newest superblock that was tried
+	replied    chunk.Version // newest version whose write has returned
+	target     chunk.Version // newest version that somebody wants settled
+	leaseUntil time.Duration // on opts.Clock
+	changed    chan struct{} // closed and made anew when W, lease or err change
+	err        error         // why the term ended
+}
+
+func newArray(opts Options, o *opening) (*Array, error) {
+	code, err := erasure.New(o.sb.Geometry.Data, o.sb.Geometry.Parity)
+	if err != nil {
+		return nil, err
+	}
+	life, stop := context.WithCancel(context.Background())
+	a := &Array{
+		opts: opts, volume: o.sb.Volume, geo: o.sb.Geometry, code: code,
+		place: cluster.NewPlacement(o.sb.Volume, o.sb.Nodes, o.sb.Geometry),
+		epoch: o.epoch, nonce: o.nonce,
+		life: life, stop: stop, super: make(chan struct{}, 1),
+		sb: o.sb, ledger: newLedger(o.sb, o.watermark), number: o.sb.Number,
+		changed: make(chan struct{}),
+	}
+	for i := range o.sb.Nodes {
+		a.peers = append(a.peers, newPeer(a, i, o))
+	}
+	for _, p := range a.peers {
+		a.tasks.Go(p.beatLoop)
+		a.tasks.Go(p.sendLoop)
+		a.tasks.Go(p.syncLoop)
+	}
+	a.tasks.Go(a.tend)
+	return a, nil
+}
+
+// Geometry returns how the volume is cut.
+func (a *Array) Geometry() cluster.Geometry { return a.geo }
+
+// Incarnation returns the number that changes when replied writes may have
+// been lost before this opening: then a device must not be reconnected to it.
+func (a *Array) Incarnation() uint32 { return a.superblock().Incarnation }
+
+// Done is closed when the array can serve no more: it was closed or deposed.
+func (a *Array) Done() <-chan struct{} { return a.life.Done() }
+
+// Err returns why the array can serve no more, or nil.
+func (a *Array) Err() error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.err
+}
+
+// Close flushes, marks the volume as cleanly closed, so that its next opening
+// need not wait for the lease, and ends all goroutines. When ctx ends before
+// that, Close returns its error; nothing that was flushed is lost by it.
+func (a *Array) Close(ctx context.Context) error {
+	err := a.settleAll(ctx)
+	if err == nil {
+		err = a.update(ctx, func(sb *cluster.Superblock) { sb.Clean = true })
+	}
+	a.end(ErrClosed)
+	a.tasks.Wait()
+	if err != nil {
+		return fmt.Errorf("close volume %s: %w", a.superblock().Name, err)
+	}
+	return nil
+}
+
+// end ends the term; the first reason stands.
+func (a *Array) end(why error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.err != nil {
+		return
+	}
+	a.err = why
+	a.stop()
+	a.broadcastLocked()
+}
+
+func (a *Array) broadcastLocked() {
+	close(a.changed)
+	a.changed = make(chan struct{})
+}
+
+func (a *Array) superblock() *cluster.Superblock {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.sb
+}
+
+// await waits until ready, which is called with a.mu held, reports true. It
+// returns why the term ended, or ErrTooFewNodes when ctx ends first.
+func (a *Array) await(ctx context.Context, what string, ready func() bool) error {
+	for {
+		a.mu.Lock()
+		err, ok, changed := a.err, false, a.changed
+		if err == nil {
+			ok = ready()
+		}
+		a.mu.Unlock()
+		if err != nil || ok {
+			return err
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return fmt.Errorf("%s: %w: %w", what, ErrTooFewNodes, context.Cause(ctx))
+		}
+	}
+}
+
+// enter lets a client's request begin: only while the lease stands, looked at
+// after the request arrived, may the array speak for the volume (I5, I7).
+func (a *Array) enter(ctx context.Context) error {
+	return a.await(ctx, "waiting for a quorum of nodes", func() bool {
+		return a.opts.Clock() < a.leaseUntil
+	})
+}
+
+// renewLocked computes the lease from when the nodes were asked that have
+// answered since: a quorum of members, each with its recorded card.
+func (a *Array) renewLocked() {
+	var asked []time.Duration
+	for _, p := range a.peers {
+		if p.votesLocked() && p.answered != 0 {
+			asked = append(asked, p.answered)
+		}
+	}
+	quorum := a.sb.Quorum()
+	if len(asked) < quorum {
+		return
+	}
+	slices.Sort(asked)
+	held := a.opts.Clock() < a.leaseUntil
+	a.leaseUntil = asked[len(asked)-quorum] + a.opts.Lease
+	if !held {
+		a.broadcastLocked()
+	}
+}
+
+// tend syncs what nobody flushes, so that W moves, and records the instances
+// of nodes that restarted (see incarnation in the superblock).
+func (a *Array) tend() {
+	tick := time.NewTicker(a.opts.SyncEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-tick.C:
+		case <-a.life.Done():
+			return
+		}
+		a.mu.Lock()
+		a.wantLocked(a.newestLocked())
+		stale := a.instancesChangedLocked()
+		a.mu.Unlock()
+		if stale {
+			// A failure here is seen by whoever needs the quorum.
+			_ = a.update(a.life, func(*cluster.Superblock) {})
+		}
+	}
+}
+
+func (a *Array) instancesChangedLocked() bool {
+	for i, p := range a.peers {
+		if p.up && a.sb.Nodes[i].Instance != a.ledger.nodes[i].instance {
+			return true
+		}
+	}
+	return false
+}
+
+func (a *Array) newestLocked() chunk.Version {
+	if n := len(a.ledger.writes); n > 0 {
+		return a.ledger.writes[n-1].version
+	}
+	return a.ledger.watermark
+}
+
+// wantLocked asks for every version up to v to be settled.
+func (a *Array) wantLocked(v chunk.Version) {
+	if v <= a.ledger.watermark {
+		return
+	}
+	a.target = max(a.target, v)
+	for _, p := range a.peers {
+		p.pokeSync()
+	}
+}
+
+// settleAll waits until all that was written is settled.
+func (a *Array) settleAll(ctx context.Context) error {
+	a.mu.Lock()
+	newest := a.newestLocked()
+	a.mu.Unlock()
+	return a.settle(ctx, newest)
+}
+
+// settle waits until W has passed v.
+func (a *Array) settle(ctx context.Context, v chunk.Version) error {
+	a.mu.Lock()
+	a.wantLocked(v)
+	a.mu.Unlock()
+	return a.await(ctx, fmt.Sprintf("syncing version %s", v), func() bool {
+		return a.ledger.watermark >= v
+	})
+}

@@ -1,0 +1,165 @@
+package stripe
+
+import (
+	"context"
+	"fmt"
+
+	"rozobox/pkg/chunk"
+	"rozobox/pkg/cluster"
+)
+
+// answer is what one node said of one chunk of a block.
+type answer struct {
+	chunk.Chunk
+	index     uint8
+	data      []byte
+	authority bool // from the chunk's home, which is in
+}
+
+// askAll asks every node that may hold a chunk of the block for n bytes of it
+// at off: the homes for their own, the spares for those of homes that are not
+// in. It yields the answers as they come, and leaves late nodes behind when
+// the caller stops.
+func (a *Array) askAll(ctx context.Context, block uint64, off, n int) func(yield func(answer) bool) {
+	return func(yield func(answer) bool) {
+		ctx, cancel := context.WithTimeout(ctx, a.opts.NodeTimeout)
+		defer cancel()
+		questions := a.questions(block)
+		answers := make(chan []answer, len(questions)) // nobody waits for a reader that left
+		for _, q := range questions {
+			a.tasks.Go(func() { answers <- q.ask(ctx, block, off, n) })
+		}
+		for range questions {
+			for _, got := range <-answers {
+				if !yield(got) {
+					return
+				}
+			}
+		}
+	}
+}
+
+// question is what to ask of one node.
+type question struct {
+	*peer
+	indexes   []uint8
+	authority bool
+}
+
+func (a *Array) questions(block uint64) (list []question) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	placed := a.place.Place(block)
+	var orphans []uint8
+	for i, home := range placed[:a.geo.Width()] {
+		in := a.sb.Nodes[home].State == cluster.In
+		if !in {
+			orphans = append(orphans, uint8(i))
+		}
+		if a.peers[home].up {
+			list = append(list, question{a.peers[home], []uint8{uint8(i)}, in})
+		}
+	}
+	for _, spare := range placed[a.geo.Width():] {
+		if len(orphans) > 0 && a.peers[spare].up {
+			list = append(list, question{a.peers[spare], orphans, false})
+		}
+	}
+	return list
+}
+
+// ask returns what the node holds of the block; nothing when it fails, because
+// others may do.
+func (q question) ask(ctx context.Context, block uint64, off, n int) []answer {
+	gets := make([]chunk.Get, len(q.indexes))
+	for i, index := range q.indexes {
+		gets[i] = chunk.Get{Block: block, Index: index, Off: uint32(off), Dst: make([]byte, n)}
+	}
+	got, err := q.Store.Read(ctx, q.term(), gets)
+	if err != nil {
+		return nil
+	}
+	answers := make([]answer, len(got))
+	for i, c := range got {
+		answers[i] = answer{c, q.indexes[i], gets[i].Dst, q.authority}
+	}
+	return answers
+}
+
+// decoding gathers answers until one version can be decoded.
+type decoding struct {
+	geo     cluster.Geometry
+	current chunk.Chunk // what an authority says; meaningful if known
+	known   bool
+	shards  map[chunk.Version][][]byte
+}
+
+func newDecoding(geo cluster.Geometry) *decoding {
+	return &decoding{geo: geo, shards: map[chunk.Version][][]byte{}}
+}
+
+// add takes an answer and reports whether the block can be told.
+func (d *decoding) add(got answer) bool {
+	if got.authority && (!d.known || got.Version > d.current.Version) {
+		d.current, d.known = got.Chunk, true
+	}
+	if got.State == chunk.Present {
+		if d.shards[got.Version] == nil {
+			d.shards[got.Version] = make([][]byte, d.geo.Width())
+		}
+		d.shards[got.Version][got.index] = got.data
+	}
+	return d.known && (d.zero() || d.have() >= d.geo.Data)
+}
+
+func (d *decoding) zero() bool {
+	return d.current.State == chunk.Absent || d.current.State == chunk.Tombstone
+}
+
+func (d *decoding) have() (n int) {
+	for _, s := range d.shards[d.current.Version] {
+		if s != nil {
+			n++
+		}
+	}
+	return n
+}
+
+// into writes the span, whose chunks were asked for from off on.
+func (d *decoding) into(a *Array, s *span, off int) error {
+	switch {
+	case !d.known:
+		return fmt.Errorf("read block %d: no home of it that is in answers: %w", s.block, ErrTooFewNodes)
+	case d.zero():
+		clear(s.dst)
+		return nil
+	case d.have() < d.geo.Data:
+		return fmt.Errorf("read block %d version %s: %d of %d chunks: %w",
+			s.block, d.current.Version, d.have(), d.geo.Data, ErrUnreadable)
+	}
+	shards := d.shards[d.current.Version]
+	for i := range s.parts {
+		p := &s.parts[i]
+		if err := a.restore(shards, int(p.index)); err != nil {
+			return fmt.Errorf("read block %d: %w", s.block, err)
+		}
+		copy(p.dst, shards[p.index][p.off-off:])
+	}
+	return nil
+}
+
+// restore computes shards[index] where it is missing.
+func (a *Array) restore(shards [][]byte, index int) error {
+	if shards[index] != nil {
+		return nil
+	}
+	var have []int
+	for i, s := range shards {
+		if s != nil {
+			have = append(have, i)
+		}
+	}
+	have = have[:a.geo.Data]
+	shards[index] = make([]byte, len(shards[have[0]]))
+	return a.code.Reconstruct(shards, have, []int{index})
+}

@@ -1,0 +1,84 @@
+package stripe
+
+import (
+	"context"
+	"fmt"
+
+	"rozobox/pkg/chunk"
+	"rozobox/pkg/cluster"
+)
+
+// Allocated tells which of n blocks from first on may hold data: false means
+// that the block reads as zeroes. It asks as many nodes as needed so that each
+// block has a home among them; the caller keeps writers away meanwhile, or can
+// live with an answer from before their writes.
+func (a *Array) Allocated(ctx context.Context, first uint64, n int) ([]bool, error) {
+	if err := a.enter(ctx); err != nil {
+		return nil, fmt.Errorf("map blocks from %d: %w", first, err)
+	}
+	newest := make([]chunk.Entry, n)
+	asked := 0
+	needed := len(a.peers) - a.geo.Width() + 1
+	var last error
+	for _, p := range a.peers {
+		if asked == needed {
+			break
+		}
+		if !p.speaks() {
+			continue
+		}
+		if last = p.mapBlocks(ctx, first, newest); last == nil {
+			asked++
+		}
+	}
+	if asked < needed {
+		return nil, fmt.Errorf("map blocks from %d: %d of %d nodes: %w (%v)",
+			first, asked, needed, ErrTooFewNodes, last)
+	}
+	return a.mergeMap(first, newest), nil
+}
+
+// speaks reports whether the node's word on its own chunks counts.
+func (p *peer) speaks() bool {
+	p.array.mu.Lock()
+	defer p.array.mu.Unlock()
+	return p.up && p.array.sb.Nodes[p.n].State == cluster.In
+}
+
+// mapBlocks enters into newest what the node has, as a home.
+func (p *peer) mapBlocks(ctx context.Context, first uint64, newest []chunk.Entry) error {
+	a := p.array
+	req := chunk.ListRequest{
+		After: chunk.Position{Block: first}, // versions are never 0, so this leaves nothing out
+		End:   first + uint64(len(newest)), Limit: chunk.MaxListEntries,
+	}
+	for more := true; more; {
+		var page []chunk.Entry
+		var err error
+		if page, more, err = p.Background.List(ctx, p.term(), req); err != nil {
+			return err
+		}
+		for _, e := range page {
+			req.After = e.Position
+			home := int(e.Index) < a.geo.Width() && int(a.place.Place(e.Block)[e.Index]) == p.n
+			if at := &newest[e.Block-first]; home && e.Version > at.Version {
+				*at = e
+			}
+		}
+	}
+	return nil
+}
+
+// mergeMap puts what is not settled above what the nodes listed.
+func (a *Array) mergeMap(first uint64, newest []chunk.Entry) []bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	allocated := make([]bool, len(newest))
+	for i, e := range newest {
+		allocated[i] = e.Version != 0 && !e.Tombstone
+		if w := a.ledger.latest[first+uint64(i)]; w != nil {
+			allocated[i] = w.chunks != nil
+		}
+	}
+	return allocated
+}

@@ -1,0 +1,297 @@
+package stripe
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"rozobox/pkg/chunk"
+	"rozobox/pkg/cluster"
+)
+
+// writePatience and syncPatience bound a batch and a sync, in node timeouts: a
+// card that is busy with erasing answers heartbeats at once, and these late.
+const (
+	writePatience = 5
+	syncPatience  = 10
+)
+
+// peer drives one node with three goroutines: one asks whether the term
+// stands, one sends what is queued, one syncs what was acknowledged.
+type peer struct {
+	Node
+	array *Array
+	n     int // index in the superblock
+
+	work  chan struct{} // of 1: the queue, or up, may have changed
+	dirty chan struct{} // of 1: there may be something to sync
+
+	// Guarded by array.mu:
+	up       bool          // the last heartbeat was answered, by the known card
+	answered time.Duration // when the newest heartbeat was sent that was answered
+	trouble  string        // what was last logged of the node
+}
+
+func newPeer(a *Array, n int, o *opening) *peer {
+	p := &peer{array: a, n: n, Node: o.nodes[n],
+		work: make(chan struct{}, 1), dirty: make(chan struct{}, 1)}
+	if g, ok := o.grants[n]; ok && g.Store == o.sb.Nodes[n].Store {
+		p.up = true
+		a.ledger.nodes[n].instance = g.Instance
+	}
+	return p
+}
+
+func poke(c chan struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
+	}
+}
+
+func (p *peer) pokeSync() { poke(p.dirty) }
+
+// votesLocked reports whether the node counts in a quorum.
+func (p *peer) votesLocked() bool {
+	return p.up && p.array.sb.Nodes[p.n].State != cluster.Lost
+}
+
+// term is the authority to show to this node, with the W that it may act on.
+func (p *peer) term() chunk.Term {
+	a := p.array
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	t := chunk.Term{Volume: a.volume, Epoch: a.epoch, Nonce: a.nonce, Watermark: a.ledger.watermark}
+	if m := a.sb.Nodes[p.n]; m.State != cluster.In {
+		t.Watermark = m.Since
+	}
+	return t
+}
+
+// beatLoop asks every beatEvery whether the term stands.
+func (p *peer) beatLoop() {
+	tick := time.NewTicker(beatEvery)
+	defer tick.Stop()
+	for {
+		if err := p.beat(); err != nil {
+			p.failed(err)
+		}
+		select {
+		case <-tick.C:
+		case <-p.array.life.Done():
+			return
+		}
+	}
+}
+
+func (p *peer) beat() error {
+	ctx, cancel := context.WithTimeout(p.array.life, p.array.opts.NodeTimeout)
+	defer cancel()
+	sent := p.array.opts.Clock()
+	pulse, err := p.Store.Beat(ctx, p.term())
+	if err == nil && pulse.Instance == p.instance() {
+		p.alive(sent, pulse)
+		return nil
+	}
+	if err != nil && !errors.Is(err, chunk.ErrNotGranted) {
+		return fmt.Errorf("heartbeat: %w", err)
+	}
+	return p.meet(ctx)
+}
+
+func (p *peer) instance() chunk.InstanceID {
+	p.array.mu.Lock()
+	defer p.array.mu.Unlock()
+	return p.array.ledger.nodes[p.n].instance
+}
+
+// alive takes note of an answered heartbeat.
+func (p *peer) alive(sent time.Duration, pulse chunk.Pulse) {
+	a := p.array
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.ledger.nodes[p.n].free = pulse.FreeBytes
+	if !p.up {
+		p.up, p.trouble = true, ""
+		a.opts.Logger.Info("node answers", "volume", a.sb.Name, "node", p.ID)
+	}
+	p.answered = sent
+	a.renewLocked()
+	poke(p.work)
+	poke(p.dirty)
+}
+
+// meet gets to know a node that started, or that was away when the volume was
+// opened: is it the recorded card, and does it grant the term? The next
+// heartbeat finds it known.
+func (p *peer) meet(ctx context.Context) error {
+	hello, err := p.Store.Hello(ctx)
+	if err != nil {
+		return fmt.Errorf("hello: %w", err)
+	}
+	want := p.array.superblock().Nodes[p.n].Store
+	if hello.Store != want {
+		return fmt.Errorf("its card is %s, recorded is %s: %w", hello.Store, want, errForeign)
+	}
+	g, err := p.Store.Grant(ctx, p.array.volume, p.array.epoch, p.array.nonce)
+	if err != nil {
+		return fmt.Errorf("grant: %w", err)
+	}
+	a := p.array
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.ledger.restarted(p.n, g.Instance)
+	return nil
+}
+
+// errForeign means that a node has a card that the volume does not know.
+var errForeign = errors.New("another card stands in this node")
+
+// failed takes note that the node cannot be used. That the term is over is the
+// end of the array.
+func (p *peer) failed(err error) {
+	if errors.Is(err, chunk.ErrDeposed) {
+		p.array.end(err)
+		return
+	}
+	a := p.array
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	p.up = false
+	if why := err.Error(); why != p.trouble && a.err == nil {
+		p.trouble = why
+		a.opts.Logger.Warn("node does not answer", "volume", a.sb.Name, "node", p.ID, "error", err)
+	}
+}
+
+// sendLoop sends queued chunks in batches, up to sendWindow at once.
+func (p *peer) sendLoop() {
+	window := make(chan struct{}, sendWindow)
+	for {
+		select {
+		case window <- struct{}{}:
+		case <-p.array.life.Done():
+			return
+		}
+		batch := p.awaitBatch()
+		if batch == nil {
+			return
+		}
+		p.array.tasks.Go(func() {
+			p.send(batch)
+			<-window
+		})
+	}
+}
+
+// awaitBatch returns the next batch, or nil when the array ends.
+func (p *peer) awaitBatch() []item {
+	for {
+		p.array.mu.Lock()
+		var batch []item
+		if p.up {
+			batch = p.array.ledger.take(p.n, batchOps, batchBytes)
+		}
+		p.array.mu.Unlock()
+		if len(batch) > 0 {
+			return batch
+		}
+		select {
+		case <-p.work:
+		case <-p.array.life.Done():
+			return nil
+		}
+	}
+}
+
+func (p *peer) send(batch []item) {
+	ctx, cancel := context.WithTimeout(p.array.life, writePatience*p.array.opts.NodeTimeout)
+	defer cancel()
+	ops := make([]chunk.Op, len(batch))
+	for i, it := range batch {
+		ops[i] = it.op()
+	}
+	ack, err := p.Store.Write(ctx, p.term(), ops)
+	if err != nil {
+		p.failed(fmt.Errorf("write: %w", err))
+	}
+	p.sent(batch, ack, err)
+}
+
+// sent enters the outcome of a batch into the ledger.
+func (p *peer) sent(batch []item, ack chunk.Ack, err error) {
+	a := p.array
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if err != nil {
+		a.ledger.requeue(p.n, batch)
+		return
+	}
+	refused := a.ledger.refused(batch, ack.Errs)
+	if len(refused) > 0 {
+		a.opts.Logger.Warn("node refuses chunks, they are sent again",
+			"volume", a.sb.Name, "node", p.ID, "chunks", len(refused), "error", errors.Join(ack.Errs...))
+		batch = slices.DeleteFunc(batch, func(it item) bool { return slices.Contains(refused, it) })
+		a.ledger.requeue(p.n, refused)
+		p.up = false // until the next heartbeat, so that this is no busy loop
+	}
+	a.ledger.nodes[p.n].free = ack.FreeBytes
+	a.ledger.acknowledge(p.n, batch, ack.Instance)
+	if len(batch) > 0 && batch[0].version <= a.target {
+		poke(p.dirty)
+	}
+}
+
+// syncLoop syncs the node as long as somebody wants a version settled that it
+// has acknowledged: one sync serves all that wait for it.
+func (p *peer) syncLoop() {
+	for {
+		select {
+		case <-p.dirty:
+		case <-p.array.life.Done():
+			return
+		}
+		for p.syncOnce() {
+		}
+	}
+}
+
+// syncOnce does one sync, if one is wanted, and reports whether it went well.
+func (p *peer) syncOnce() bool {
+	list := p.syncList()
+	if list == nil {
+		return false
+	}
+	ctx, cancel := context.WithTimeout(p.array.life, syncPatience*p.array.opts.NodeTimeout)
+	defer cancel()
+	ack, err := p.Store.Sync(ctx, p.term())
+	if err != nil {
+		p.failed(fmt.Errorf("sync: %w", err))
+	}
+	a := p.array
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if err != nil {
+		a.ledger.unsync(p.n, list)
+		return false
+	}
+	a.ledger.sync(p.n, list, ack.Instance)
+	if a.ledger.settle() {
+		a.broadcastLocked()
+	}
+	return true
+}
+
+// syncList returns what a sync would cover, or nil when none is wanted.
+func (p *peer) syncList() []item {
+	a := p.array
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	wanted := func(it item) bool { return it.version <= a.target }
+	if !p.up || !slices.ContainsFunc(a.ledger.nodes[p.n].unsynced, wanted) {
+		return nil
+	}
+	return a.ledger.takeUnsynced(p.n)
+}

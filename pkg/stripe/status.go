@@ -1,0 +1,35 @@
+package stripe
+
+import (
+	"rozobox/pkg/chunk"
+	"rozobox/pkg/cluster"
+)
+
+// Status is what an array knows of itself at one moment.
+type Status struct {
+	Superblock     *cluster.Superblock // the durable one; do not change it
+	Watermark      chunk.Version
+	Up             []bool // by node: its last heartbeat was answered
+	UnsettledBytes int64
+	UnderProtected int   // versions not settled that lack holders
+	Err            error // why the array can serve no more
+}
+
+// Status returns the state of the array.
+func (a *Array) Status() Status {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	s := Status{
+		Superblock: a.sb, Watermark: a.ledger.watermark,
+		UnsettledBytes: a.ledger.bytes, Err: a.err,
+	}
+	for _, p := range a.peers {
+		s.Up = append(s.Up, p.up)
+	}
+	for _, w := range a.ledger.writes {
+		if w.placedCopies() < a.geo.Width() {
+			s.UnderProtected++
+		}
+	}
+	return s
+}

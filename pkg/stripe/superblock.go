@@ -1,0 +1,129 @@
+package stripe
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"rozobox/pkg/chunk"
+	"rozobox/pkg/cluster"
+)
+
+// update changes the superblock, and returns when a quorum has the new one
+// durable. Numbers are never used twice, so that a change that reached some
+// nodes only is superseded by the next.
+func (a *Array) update(ctx context.Context, change func(*cluster.Superblock)) error {
+	select {
+	case a.super <- struct{}{}:
+		defer func() { <-a.super }()
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	next := a.draft(change)
+	if err := a.storeSuperblock(ctx, next); err != nil {
+		return fmt.Errorf("update superblock: %w", err)
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.sb = next
+	a.ledger.setSuperblock(next)
+	a.ledger.replace(a.place)
+	a.broadcastLocked()
+	for _, p := range a.peers {
+		poke(p.work)
+	}
+	return nil
+}
+
+// draft returns the next superblock.
+func (a *Array) draft(change func(*cluster.Superblock)) *cluster.Superblock {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	next := a.sb.Clone()
+	for i, p := range a.peers {
+		if p.up {
+			next.Nodes[i].Instance = a.ledger.nodes[i].instance
+		}
+	}
+	a.number++
+	next.Number, next.Epoch = a.number, a.epoch
+	next.Watermark = a.ledger.watermark
+	change(next)
+	return next
+}
+
+// storeSuperblock offers sb to all nodes, again and again, until a quorum has
+// stored it, ctx ends or the term does.
+func (a *Array) storeSuperblock(ctx context.Context, sb *cluster.Superblock) error {
+	record := sb.Encode()
+	results := make(chan error)
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	offered := 0
+	for _, p := range a.peers {
+		if sb.Nodes[p.n].State == cluster.Lost {
+			continue
+		}
+		offered++
+		a.tasks.Go(func() {
+			err := p.offer(ctx, record)
+			select {
+			case results <- err:
+			case <-ctx.Done():
+			}
+		})
+	}
+	stored := 0
+	for range offered {
+		select {
+		case err := <-results:
+			if errors.Is(err, chunk.ErrDeposed) {
+				a.end(err)
+				return err
+			}
+			if err == nil {
+				stored++
+			}
+		case <-ctx.Done():
+			return fmt.Errorf("stored on %d of %d nodes: %w: %w",
+				stored, sb.Quorum(), ErrTooFewNodes, context.Cause(ctx))
+		case <-a.life.Done():
+			return a.Err()
+		}
+		if stored >= sb.Quorum() {
+			return nil
+		}
+	}
+	return fmt.Errorf("stored on %d of %d nodes: %w", stored, sb.Quorum(), ErrTooFewNodes)
+}
+
+// offer stores the superblock on one node, trying until it has an answer. A
+// node whose card is not the recorded one is not asked: it has no vote.
+func (p *peer) offer(ctx context.Context, record chunk.Superblock) error {
+	for {
+		err := p.putSuperblock(ctx, record)
+		if err == nil || errors.Is(err, chunk.ErrDeposed) || errors.Is(err, chunk.ErrInvalid) {
+			return err
+		}
+		select {
+		case <-time.After(beatEvery):
+		case <-ctx.Done():
+			return err
+		case <-p.array.life.Done():
+			return err
+		}
+	}
+}
+
+func (p *peer) putSuperblock(ctx context.Context, record chunk.Superblock) error {
+	p.array.mu.Lock()
+	votes := p.votesLocked()
+	p.array.mu.Unlock()
+	if !votes {
+		return fmt.Errorf("node %s: %w", p.ID, chunk.ErrUnavailable)
+	}
+	ctx, cancel := context.WithTimeout(ctx, syncPatience*p.array.opts.NodeTimeout)
+	defer cancel()
+	return p.Store.PutSuperblock(ctx, p.term(), record)
+}

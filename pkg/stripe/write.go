@@ -1,0 +1,195 @@
+package stripe
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"rozobox/pkg/chunk"
+	"rozobox/pkg/cluster"
+)
+
+// recordOverhead is what a chunk takes on a card beside its payload, at most,
+// for the admission of writes: header, checksums and a share of the log.
+const recordOverhead = 256
+
+// WriteBlock writes a whole block and returns when every holder has it in
+// memory. data becomes the array's for ever: it must not be changed any more.
+// Errors: ErrNoSpace (nothing was written), ErrTooFewNodes when ctx ended
+// first (it may be applied, whole, before any later write), ErrDeposed.
+func (a *Array) WriteBlock(ctx context.Context, block uint64, data []byte) error {
+	if len(data) != a.geo.BlockSize || block >= a.geo.Blocks() {
+		panic(fmt.Sprintf("stripe: %d bytes for block %d of %d", len(data), block, a.geo.Blocks()))
+	}
+	if err := a.enter(ctx); err != nil {
+		return fmt.Errorf("write block %d: %w", block, err)
+	}
+	chunks, err := a.encode(data)
+	if err != nil {
+		return fmt.Errorf("write block %d: %w", block, err)
+	}
+	return a.write(ctx, block, chunks, mayBeFull)
+}
+
+// Discard makes a block read as zeroes. Errors are those of WriteBlock, but
+// for ErrNoSpace.
+func (a *Array) Discard(ctx context.Context, block uint64) error {
+	if err := a.enter(ctx); err != nil {
+		return fmt.Errorf("discard block %d: %w", block, err)
+	}
+	return a.write(ctx, block, nil, mustFit)
+}
+
+// Flush returns when all that was replied to before it began is durable. A
+// Flush that fails has changed nothing: the next needs the same.
+func (a *Array) Flush(ctx context.Context) error {
+	a.mu.Lock()
+	newest := a.replied
+	a.mu.Unlock()
+	if err := a.enter(ctx); err != nil {
+		return fmt.Errorf("flush: %w", err)
+	}
+	if err := a.settle(ctx, newest); err != nil {
+		return fmt.Errorf("flush: %w", err)
+	}
+	return nil
+}
+
+// encode splits data into its k chunks, which share its memory, and computes
+// the m parity chunks.
+func (a *Array) encode(data []byte) ([][]byte, error) {
+	size := a.geo.ChunkSize()
+	chunks := make([][]byte, a.geo.Width())
+	for i := range a.geo.Data {
+		chunks[i] = data[i*size : (i+1)*size : (i+1)*size]
+	}
+	parity := make([]byte, a.geo.Parity*size)
+	for i := range a.geo.Parity {
+		chunks[a.geo.Data+i] = parity[i*size : (i+1)*size : (i+1)*size]
+	}
+	return chunks, a.code.Encode(chunks)
+}
+
+// space says whether a write may be refused for want of space. What trims or
+// recovers may not: nodes keep a reserve for it.
+type space bool
+
+const (
+	mayBeFull space = false
+	mustFit   space = true
+)
+
+// write gives the chunks (nil: a tombstone) a version, and waits for its
+// holders. The version is settled whether or not somebody still waits.
+func (a *Array) write(ctx context.Context, block uint64, chunks [][]byte, s space) error {
+	w, err := a.admit(ctx, block, chunks, s)
+	if err != nil {
+		return fmt.Errorf("write block %d: %w", block, err)
+	}
+	select {
+	case <-w.replied:
+	case <-ctx.Done():
+		return fmt.Errorf("write block %d: %w: %w", block, ErrTooFewNodes, context.Cause(ctx))
+	case <-a.life.Done():
+		return fmt.Errorf("write block %d: %w", block, a.Err())
+	}
+	a.mu.Lock()
+	a.replied = max(a.replied, w.version)
+	a.mu.Unlock()
+	return nil
+}
+
+// admit waits for memory and for enough holders, checks that they have room,
+// and enters the write into the ledger. From there on it cannot fail.
+func (a *Array) admit(ctx context.Context, block uint64, chunks [][]byte, s space) (*write, error) {
+	placed := a.place.Place(block)
+	size := int64(0)
+	if chunks != nil {
+		size = int64(a.geo.Width() * a.geo.ChunkSize())
+	}
+	for retried := false; ; retried = true {
+		var w *write
+		full := false
+		err := a.await(ctx, "waiting for enough nodes", func() bool {
+			if !a.fitsLocked(size) || !a.enoughHoldersLocked(placed) {
+				return false
+			}
+			if full = s == mayBeFull && !a.roomLocked(placed); !full {
+				w = a.enterWriteLocked(block, chunks, placed)
+			}
+			return true
+		})
+		if err != nil || !full {
+			return w, err
+		}
+		if retried {
+			return nil, ErrNoSpace
+		}
+		if err := a.makeRoom(ctx); err != nil {
+			return nil, err
+		}
+	}
+}
+
+// fitsLocked reports whether so many more bytes may wait to be settled; if
+// not, it has the others settled. At half of the bound that begins early, so
+// that writers seldom wait.
+func (a *Array) fitsLocked(size int64) bool {
+	bound := max(a.opts.Memory, 4*size)
+	if a.ledger.bytes+size > bound/2 {
+		a.wantLocked(a.newestLocked())
+	}
+	return a.ledger.bytes+size <= bound
+}
+
+func (a *Array) enoughHoldersLocked(placed []uint8) bool {
+	n := 0
+	for _, h := range a.holdersLocked(placed) {
+		if h != cluster.NoHolder {
+			n++
+		}
+	}
+	return n >= a.sb.WriteQuorum()
+}
+
+func (a *Array) holdersLocked(placed []uint8) []int8 {
+	holders := make([]int8, a.geo.Width())
+	for i := range holders {
+		holders[i] = cluster.NoHolder
+	}
+	cluster.Holders(holders, placed, a.sb.Nodes)
+	return holders
+}
+
+func (a *Array) roomLocked(placed []uint8) bool {
+	for _, h := range a.holdersLocked(placed) {
+		if h != cluster.NoHolder && a.ledger.nodes[h].room() < uint64(a.geo.ChunkSize()+recordOverhead) {
+			return false
+		}
+	}
+	return true
+}
+
+func (a *Array) enterWriteLocked(block uint64, chunks [][]byte, placed []uint8) *write {
+	a.seq++
+	w := a.ledger.add(chunk.MakeVersion(a.epoch, a.seq), block, chunks, placed, a.geo.Width())
+	for _, h := range w.holders {
+		if h != cluster.NoHolder {
+			poke(a.peers[h].work)
+		}
+	}
+	return w
+}
+
+// makeRoom lets W pass what is superseded, and the nodes report what that
+// freed.
+func (a *Array) makeRoom(ctx context.Context) error {
+	if err := a.settleAll(ctx); err != nil {
+		return err
+	}
+	select {
+	case <-time.After(2 * beatEvery):
+	case <-ctx.Done():
+	}
+	return nil
+}
