@@ -195,6 +195,23 @@ func TestNegLog2(t *testing.T) {
 	}
 }
 
+// Nodes that draw alike are told apart by their ids alone.
+func TestEqualDrawsIgnoreOrder(t *testing.T) {
+	for _, order := range [][]chunk.NodeID{{"a", "b", "c"}, {"c", "b", "a"}, {"b", "c", "a"}} {
+		var candidates []candidate
+		for i, id := range order {
+			candidates = append(candidates, candidate{index: uint8(i), id: id, weight: math.MaxUint16, seed: 7})
+		}
+		row := make([]uint8, len(order))
+		fill(row, 5, candidates)
+		for slot, want := range []chunk.NodeID{"a", "b", "c"} {
+			if got := order[row[slot]]; got != want {
+				t.Errorf("of %v slot %d goes to %s, want %s", order, slot, got, want)
+			}
+		}
+	}
+}
+
 func BenchmarkNewPlacement(b *testing.B) {
 	for _, n := range []int{8, 64} {
 		b.Run(fmt.Sprint(n), func(b *testing.B) {
