@@ -63,6 +63,16 @@ func TestQuantileOfNothingAndOfTheLongest(t *testing.T) {
 	}
 }
 
+func TestMedianOfThree(t *testing.T) {
+	var h Histogram
+	for _, d := range []time.Duration{1 << 30, 1 << 20, 1} {
+		h.Observe(d)
+	}
+	if s := h.Snapshot(); s.Quantile(0.5) != 1<<20 {
+		t.Errorf("median is %v, want %v", s.Quantile(0.5), time.Duration(1<<20))
+	}
+}
+
 func TestManyGoroutinesCountAtOnce(t *testing.T) {
 	var c Counter
 	var h Histogram
