@@ -108,19 +108,15 @@ func survey(ctx context.Context, opts Options, id chunk.VolumeID) (*opening, err
 		return nil, found.missing(opts)
 	}
 	o := &opening{opts: opts, sb: sb, hellos: map[int]chunk.Hello{}, grants: map[int]chunk.Granted{}}
-	var silent []string
 	for i, m := range sb.Nodes {
 		at := slices.IndexFunc(opts.Nodes, func(n Node) bool { return n.ID == m.ID })
 		if at < 0 {
 			return nil, fmt.Errorf("volume %q has a node %s that the configuration lacks", sb.Name, m.ID)
 		}
 		o.nodes = append(o.nodes, opts.Nodes[at])
-		hello, ok := found.hellos[at]
-		if !ok {
-			silent = append(silent, string(m.ID))
-			continue
+		if hello, answers := found.hellos[at]; answers {
+			o.hellos[i] = hello
 		}
-		o.hellos[i] = hello
 	}
 	return o, o.quorum("answer", func(i int) (chunk.StoreID, bool) {
 		h, ok := o.hellos[i]

@@ -1,0 +1,260 @@
+package volume
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+)
+
+// Array is the stripes that a volume stands on; *stripe.Array is one. Blocks
+// are whole, and the volume orders the calls for each of them.
+type Array interface {
+	// ReadAt reads any range.
+	ReadAt(ctx context.Context, p []byte, off int64) error
+	// WriteBlock writes a whole block and keeps data for ever.
+	WriteBlock(ctx context.Context, block uint64, data []byte) error
+	// Discard makes a block read as zeroes.
+	Discard(ctx context.Context, block uint64) error
+	// Allocated tells which of n blocks may be other than zeroes.
+	Allocated(ctx context.Context, first uint64, n int) ([]bool, error)
+	// Flush makes durable all writes that have returned.
+	Flush(ctx context.Context) error
+}
+
+// ErrTimeout means that a request could not be done within Options.Timeout.
+// What it wrote, if anything, will not be applied after a later write.
+var ErrTimeout = errors.New("timed out")
+
+// Options are a volume's fixed figures.
+type Options struct {
+	Size      int64 // bytes; a multiple of BlockSize
+	BlockSize int   // bytes
+
+	// Timeout bounds each request from its arrival on. Keep it below half of
+	// what clients wait before they send a request again. Default 8 s.
+	Timeout time.Duration
+}
+
+const defaultTimeout = 8 * time.Second
+
+// Volume is a block device. Its methods may be called from many goroutines;
+// the caller has checked that ranges lie within Size. Buffers are the caller's
+// again when a method returns.
+type Volume struct {
+	array  Array
+	opts   Options
+	queues queues
+}
+
+// New returns the volume that stands on array.
+func New(array Array, opts Options) *Volume {
+	if opts.Timeout <= 0 {
+		opts.Timeout = defaultTimeout
+	}
+	return &Volume{array: array, opts: opts, queues: queues{blocks: map[uint64]*queue{}}}
+}
+
+// Size returns the size in bytes.
+func (v *Volume) Size() int64 { return v.opts.Size }
+
+// PreferredBlockSize returns the block size in bytes: aligned multiples of it
+// are written without being read first.
+func (v *Volume) PreferredBlockSize() int { return v.opts.BlockSize }
+
+// ReadAt reads len(p) bytes at off.
+func (v *Volume) ReadAt(ctx context.Context, p []byte, off int64) error {
+	ctx, cancel := v.limit(ctx)
+	defer cancel()
+	parts := v.cut(ctx, reading, p, off, int64(len(p)))
+	v.queues.enter(parts)
+	err := v.awaitReaders(parts)
+	if err == nil {
+		err = v.array.ReadAt(ctx, p, off)
+		v.leaveAll(parts)
+	}
+	return explain(ctx, err)
+}
+
+// awaitReaders waits for all parts; if one cannot run, it gives up the others.
+func (v *Volume) awaitReaders(parts []*part) error {
+	for i, p := range parts {
+		if run, err := v.queues.wait(p); !run {
+			for _, rest := range parts[i+1:] {
+				if !v.queues.withdraw(rest) {
+					v.queues.leave(rest, nil)
+				}
+			}
+			v.leaveAll(parts[:i])
+			return err
+		}
+	}
+	return nil
+}
+
+func (v *Volume) leaveAll(readers []*part) {
+	for _, p := range readers {
+		v.queues.leave(p, nil)
+	}
+}
+
+// WriteAt writes p at off. It returns when the write is visible to every later
+// read and survives this process; Flush makes it durable.
+func (v *Volume) WriteAt(ctx context.Context, p []byte, off int64) error {
+	return v.change(ctx, writing, p, off, int64(len(p)))
+}
+
+// Flush makes durable all that was written by calls that returned before.
+func (v *Volume) Flush(ctx context.Context) error {
+	ctx, cancel := v.limit(ctx)
+	defer cancel()
+	return explain(ctx, v.array.Flush(ctx))
+}
+
+// change applies a request to the blocks it touches, all at once.
+func (v *Volume) change(ctx context.Context, k kind, p []byte, off, n int64) error {
+	if n == 0 {
+		return nil
+	}
+	ctx, cancel := v.limit(ctx)
+	defer cancel()
+	parts := v.cut(ctx, k, p, off, n)
+	v.queues.enter(parts)
+	errs := make([]error, len(parts))
+	var group sync.WaitGroup
+	for i, p := range parts[:len(parts)-1] {
+		group.Go(func() { errs[i] = v.finish(p) })
+	}
+	last := len(parts) - 1
+	errs[last] = v.finish(parts[last])
+	group.Wait()
+	return explain(ctx, errors.Join(errs...))
+}
+
+// limit bounds a request's time, counted from its arrival.
+func (v *Volume) limit(ctx context.Context) (context.Context, context.CancelFunc) {
+	return context.WithTimeoutCause(ctx, v.opts.Timeout,
+		fmt.Errorf("%w after %s", ErrTimeout, v.opts.Timeout))
+}
+
+// explain replaces "deadline exceeded" by what is known of its cause.
+func explain(ctx context.Context, err error) error {
+	if err != nil && ctx.Err() != nil && !errors.Is(err, context.Cause(ctx)) {
+		return fmt.Errorf("%w: %w", context.Cause(ctx), err)
+	}
+	return err
+}
+
+// cut divides a range into one part for each block. data is nil for zeroes.
+func (v *Volume) cut(ctx context.Context, k kind, data []byte, off, n int64) []*part {
+	size := int64(v.opts.BlockSize)
+	parts := make([]*part, 0, n/size+2)
+	for done := int64(0); done < n; {
+		lo := (off + done) % size
+		length := min(size-lo, n-done)
+		p := &part{
+			kind: k, block: uint64((off + done) / size), lo: int(lo), hi: int(lo + length),
+			ctx: ctx, ready: make(chan struct{}),
+		}
+		if k == writing {
+			p.data = data[done : done+length]
+		}
+		parts = append(parts, p)
+		done += length
+	}
+	return parts
+}
+
+// finish waits until the part was applied, by itself or by another writer.
+func (v *Volume) finish(p *part) error {
+	run, err := v.queues.wait(p)
+	if !run {
+		return err
+	}
+	err = v.apply(p)
+	v.queues.leave(p, err)
+	return err
+}
+
+// apply applies a batch to its block. The leader's time is the earliest to
+// end, so that no request of the batch waits longer than it should. That its
+// connection may die meanwhile changes nothing: the batch has begun.
+func (v *Volume) apply(leader *part) error {
+	ctx := context.WithoutCancel(leader.ctx)
+	if deadline, ok := leader.ctx.Deadline(); ok {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithDeadlineCause(ctx, deadline, ErrTimeout)
+		defer cancel()
+	}
+	size := v.opts.BlockSize
+	whole, covered := lastWhole(leader.batch, size)
+	if whole == len(leader.batch)-1 && leader.batch[whole].kind == zeroing {
+		return v.array.Discard(ctx, leader.block)
+	}
+	buf := make([]byte, size)
+	if !covered {
+		if err := v.array.ReadAt(ctx, buf, int64(leader.block)*int64(size)); err != nil {
+			return fmt.Errorf("read before write: %w", err)
+		}
+	}
+	if changed := applyTo(buf, leader.batch[max(whole, 0):], covered); !changed {
+		return nil
+	}
+	return v.array.WriteBlock(ctx, leader.block, buf)
+}
+
+// lastWhole returns the last part of the batch that covers the whole block, or
+// -1, and whether all parts together cover it.
+func lastWhole(batch []*part, size int) (index int, covered bool) {
+	index = -1
+	for i, p := range batch {
+		if p.lo == 0 && p.hi == size {
+			index = i
+		}
+	}
+	return index, index >= 0 || union(batch, size)
+}
+
+// union reports whether the parts together cover the block. It looks for the
+// part that reaches furthest beyond what is covered, until none does.
+func union(batch []*part, size int) bool {
+	reach := 0
+	for reach < size {
+		next := reach
+		for _, p := range batch {
+			if p.lo <= reach {
+				next = max(next, p.hi)
+			}
+		}
+		if next == reach {
+			return false
+		}
+		reach = next
+	}
+	return true
+}
+
+// applyTo applies the parts in order. It reports whether the block must be
+// written: zeroes over zeroes change nothing, and so take no space.
+func applyTo(buf []byte, batch []*part, changed bool) bool {
+	for _, p := range batch {
+		if p.kind == writing {
+			copy(buf[p.lo:p.hi], p.data)
+			changed = true
+			continue
+		}
+		changed = changed || !zero(buf[p.lo:p.hi])
+		clear(buf[p.lo:p.hi])
+	}
+	return changed
+}
+
+func zero(p []byte) bool {
+	for _, b := range p {
+		if b != 0 {
+			return false
+		}
+	}
+	return true
+}
