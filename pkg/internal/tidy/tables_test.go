@@ -1,0 +1,61 @@
+package tidy
+
+// module is the name of this repository's module.
+const module = "rozobox"
+
+// contract is imported by all that store chunks or send them.
+const contract = "pkg/chunk"
+
+// mayImport lists what the code of each package, tests aside, may import of
+// this module. Imports point from the gateway's outside to the cards.
+var mayImport = map[string][]string{
+	"cmd/rozobox":         {"pkg/daemon", "pkg/monitor", "pkg/nbd/attach"},
+	"pkg/chunk":           {},
+	"pkg/chunk/chunktest": {contract},
+	"pkg/erasure":         {},
+	"pkg/metrics":         {},
+	"pkg/nbd":             {},
+	"pkg/nbd/attach":      {"pkg/nbd"},
+	"pkg/chunkstore":      {contract, "pkg/metrics"},
+	"pkg/chunkrpc":        {contract, "pkg/metrics"},
+	"pkg/cluster":         {contract},
+	"pkg/stripe":          {contract, "pkg/cluster", "pkg/erasure", "pkg/metrics"},
+	"pkg/volume":          {"pkg/metrics", "pkg/stripe"},
+	"pkg/repair":          {contract, "pkg/cluster", "pkg/metrics", "pkg/stripe"},
+	"pkg/monitor":         {"pkg/metrics"},
+	"pkg/daemon": {contract, "pkg/chunkrpc", "pkg/chunkstore", "pkg/cluster", "pkg/erasure", "pkg/metrics",
+		"pkg/nbd", "pkg/nbd/attach", "pkg/repair", "pkg/stripe", "pkg/volume"},
+	"pkg/internal/tidy": {},
+}
+
+// testsMayImport lists what tests may import besides: the reference store and
+// the conformance suite everywhere, and what else stands here.
+var testsMayImport = map[string][]string{
+	"pkg/volume": {contract, "pkg/cluster"}, // to set up an array of memory stores
+}
+
+// mayImportAll has the packages whose tests start whole clusters.
+var mayImportAll = []string{"pkg/daemon"}
+
+// owners lists the third-party modules, and the one package that may import
+// each; an empty owner stands for everybody.
+var owners = map[string]string{
+	"github.com/BurntSushi/toml":       "pkg/daemon",
+	"github.com/klauspost/reedsolomon": "pkg/erasure",
+	"github.com/pojntfx/go-nbd":        "pkg/nbd",
+	"github.com/quic-go/quic-go":       "pkg/chunkrpc",
+	"github.com/spf13/cobra":           "cmd/rozobox",
+	"github.com/templexxx/reedsolomon": "pkg/erasure",
+	"golang.org/x/sync":                "",
+	"golang.org/x/sys":                 "",
+}
+
+// topLevel has the names that may stand beside the dot files.
+var topLevel = []string{
+	"LICENSE", "README.md", "cmd", "configs", "go.mod", "go.sum", "pkg", "scripts", "testdata",
+}
+
+const (
+	maxFunction = 70  // lines: what fits on a screen
+	maxFile     = 500 // lines: what is read in one sitting
+)
