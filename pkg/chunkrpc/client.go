@@ -1,0 +1,214 @@
+package chunkrpc
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"sync"
+	"time"
+
+	"github.com/quic-go/quic-go"
+
+	"rozobox/pkg/chunk"
+)
+
+// ClientOptions says which node a Client talks to, and who it is.
+type ClientOptions struct {
+	// Node is the id that the node's certificate must have.
+	Node chunk.NodeID
+	// Addr is where the node listens: host:port.
+	Addr string
+	// Credentials are a gateway's or a monitor's.
+	Credentials Credentials
+	// Conn is what packets go through; it stays the caller's, who closes it
+	// after the Client, and Addr must then be an IP address with a port. Nil
+	// means a UDP socket of the Client's own for each connection.
+	Conn net.PacketConn
+	// Logger is told when the connection comes and goes; nil means silence.
+	Logger *slog.Logger
+}
+
+// Client is a node across the network. It keeps one connection, dials in the
+// background for as long as it lives, and remembers nothing about the node
+// from one connection to the next. While there is no connection its methods
+// fail at once; only before the first attempt has ended they wait for it.
+type Client struct {
+	port // the methods of chunk.Store, on the lanes of a client's own traffic
+
+	opts ClientOptions
+	id   clientID
+	stop context.CancelFunc
+	wg   sync.WaitGroup
+
+	tried chan struct{} // closed when the first attempt has ended
+
+	mu      sync.Mutex // guards the two below; never kept while waiting
+	session *session   // nil while not connected
+	cause   error      // why not
+}
+
+var _ chunk.Store = (*Client)(nil)
+
+var errClosed = errors.New("client is closed")
+
+// NewClient returns at once; mistakes in opts show as errors of every call.
+func NewClient(opts ClientOptions) *Client {
+	if opts.Logger == nil {
+		opts.Logger = slog.New(slog.DiscardHandler)
+	}
+	opts.Logger = opts.Logger.With("node", opts.Node, "addr", opts.Addr)
+	ctx, stop := context.WithCancel(context.Background())
+	c := &Client{opts: opts, stop: stop, tried: make(chan struct{})}
+	c.port = port{client: c, write: laneWrite, read: laneRead, control: laneControl}
+	rand.Read(c.id[:])
+	c.wg.Go(func() { c.run(ctx) })
+	return c
+}
+
+// Background returns the same node for background work, over a stream of its
+// own: however much is asked of it there, clients' requests do not queue
+// behind it.
+func (c *Client) Background() chunk.Store {
+	return port{client: c, write: laneBackground, read: laneBackground, control: laneBackground}
+}
+
+// Close ends the connection and everything under way. It returns when all
+// goroutines of the Client have.
+func (c *Client) Close() error {
+	c.stop()
+	c.wg.Wait()
+	return nil
+}
+
+// String names the node in errors.
+func (c *Client) String() string { return fmt.Sprintf("node %s at %s", c.opts.Node, c.opts.Addr) }
+
+// connected returns the session to use now.
+func (c *Client) connected(ctx context.Context) (*session, error) {
+	select {
+	case <-c.tried:
+	case <-ctx.Done():
+		return nil, unavailable(c.String(), context.Cause(ctx))
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.session == nil {
+		return nil, unavailable(c.String(), c.cause)
+	}
+	return c.session, nil
+}
+
+// run keeps the client connected until ctx ends.
+func (c *Client) run(ctx context.Context) {
+	backoff, logged := minBackoff, ""
+	for {
+		began := time.Now()
+		cause := c.visit(ctx)
+		if ctx.Err() != nil {
+			cause = errClosed
+		}
+		c.publish(nil, cause)
+		if ctx.Err() != nil {
+			return
+		}
+		if text := cause.Error(); text != logged {
+			c.opts.Logger.Warn("node is not connected", "cause", cause)
+			logged = text
+		}
+		if time.Since(began) > idleTimeout { // it had worked, or it waited long enough
+			backoff, logged = minBackoff, ""
+		}
+		select {
+		case <-time.After(backoff):
+		case <-ctx.Done():
+		}
+		backoff = min(2*backoff, maxBackoff)
+	}
+}
+
+func (c *Client) publish(s *session, cause error) {
+	c.mu.Lock()
+	c.session, c.cause = s, cause
+	c.mu.Unlock()
+	select {
+	case <-c.tried:
+	default:
+		close(c.tried)
+	}
+}
+
+// visit makes one connection and stays until it has ended. It returns why.
+func (c *Client) visit(ctx context.Context) error {
+	if err := c.opts.Credentials.check(RoleGateway, RoleMonitor); err != nil {
+		return err
+	}
+	dialCtx, cancel := context.WithTimeout(ctx, dialTimeout)
+	defer cancel()
+	conn, remote, err := c.socket(dialCtx)
+	if err != nil {
+		return err
+	}
+	transport := &quic.Transport{Conn: conn}
+	defer func() {
+		transport.Close()
+		if c.opts.Conn == nil {
+			conn.Close()
+		}
+	}()
+	s, err := c.dial(dialCtx, transport, remote)
+	if err != nil {
+		return err
+	}
+	checkBuffers(conn, c.opts.Logger)
+	s.start(ctx)
+	if err := c.greet(dialCtx, s); err != nil {
+		s.end(err)
+	} else {
+		c.opts.Logger.Info("node is connected")
+		c.publish(s, nil)
+	}
+	return s.wait()
+}
+
+func (c *Client) socket(ctx context.Context) (net.PacketConn, net.Addr, error) {
+	quietQUIC()
+	if c.opts.Conn == nil {
+		return dialUDP(ctx, c.opts.Addr)
+	}
+	addr, err := net.ResolveUDPAddr("udp", c.opts.Addr)
+	return c.opts.Conn, addr, err
+}
+
+func (c *Client) dial(ctx context.Context, t *quic.Transport, addr net.Addr) (*session, error) {
+	me := c.opts.Credentials.Identity
+	node := Identity{Cluster: me.Cluster, Role: RoleNode, ID: string(c.opts.Node)}
+	config := quicConfig()
+	config.KeepAlivePeriod = keepAlive
+	conn, err := t.Dial(ctx, addr, c.opts.Credentials.clientTLS(node), config)
+	if err != nil {
+		return nil, err
+	}
+	s, err := newSession(conn, c.String(), c.id)
+	if err != nil {
+		conn.CloseWithError(closeNormal, "")
+		return nil, err
+	}
+	return s, nil
+}
+
+// greet has the first Hello answered: then the node has accepted the
+// certificate, and whatever an older connection had under way has ended.
+func (c *Client) greet(ctx context.Context, s *session) error {
+	body, err := s.ask(ctx, laneControl, kindHello, nil)
+	if err != nil {
+		return err
+	}
+	hello, err := decodeHello(body)
+	if err == nil && hello.Node != c.opts.Node {
+		err = fmt.Errorf("%w: it calls itself %q", errForbidden, hello.Node)
+	}
+	return err
+}

@@ -1,0 +1,114 @@
+// Package chunkrpc is chunk.Store over QUIC: a Server puts a node's store on
+// the network, a Client is that node to a gateway.
+//
+// # Who may speak
+//
+// Both sides prove who they are with certificates of the cluster's own CA, over
+// TLS 1.3, ALPN "rozobox/1". A certificate's one URI SAN is its Identity,
+// rozobox://<cluster>/<role>/<id>; addresses and other names do not count. A
+// Client talks to the node whose id it was given and to no other. A Server
+// refuses peers without a valid certificate in the handshake, and peers of
+// another cluster or with the wrong role right after it, where it can say why.
+// A gateway may ask for everything, a monitor for Hello and Stat, another node
+// for nothing.
+//
+// # Connections
+//
+// A Client has one connection and dials again in the background when it ends.
+// It remembers nothing about the node from one to the next. Every connection
+// begins with a Hello. Before the Server answers it, it has closed the same
+// Client's older connection and waited until nothing that came over that one
+// is under way: what was asked before a reconnect has no effect after it.
+// "The same Client" is the value that NewClient returned, not the certificate:
+// a gateway and its standby may run with the same certificate, or one that was
+// believed dead may come back, and they must not end each other's connections
+// for ever. Between those the Grant decides.
+//
+// When a connection ends, its calls fail at once with chunk.ErrUnavailable,
+// and so do new ones until it is back. Only the calls before the end of the
+// first attempt wait for that. A node whose process is gone is noticed within
+// a round trip, by the ICMP error of a port where nobody listens or by the
+// stateless reset of its successor; one that is silent after idleTimeout. A
+// caller that needs to know sooner sets deadlines.
+//
+// # Lanes
+//
+// A connection has a few streams that live as long as it does, each with many
+// requests under way:
+//
+//	lane         streams  carries
+//	control      1        Hello, Grant, Beat, Superblock, PutSuperblock, Stat
+//	write        2        Write, Sync
+//	read         2        Read, List
+//	background   1        whatever is asked through Client.Background
+//
+// Requests of a lane are spread over its streams. Lanes do not wait for each
+// other: not for the network, since each stream has a flow control window of
+// its own and the connection's is their sum, and not in the Server, since each
+// stream has bounds of its own for requests under way and bytes held. A stream
+// at its bounds is not read; QUIC then holds the sender back.
+//
+// The Server executes the requests of a stream concurrently and in no order,
+// Writes too. Who needs an order waits for the acknowledgement, which is what
+// the contract of chunk.Store says. A request that changes the store is
+// executed to its end even if its connection is gone by then.
+//
+// # Frames
+//
+// All numbers are big-endian. A stream begins with its preamble:
+//
+//	0        4      5                  21
+//	| "rzbx" | lane | client's random id |
+//
+// Then requests flow one way and replies the other, each a header and a body:
+//
+//	0        4      5      6       8                16
+//	| length | kind | code | count | request id     | body, length bytes ...
+//
+// kind names the request; a reply has the same with its top bit set. code is
+// 0, or the error that the reply reports, and then the body is its text. count
+// is the number of operations of a Write or Read, else 0. The client chooses
+// the id, the reply repeats it. Replies come in any order.
+//
+// A term is 36 bytes, a Write's operation 24, a Read's 28, a chunk's answer 9:
+//
+//	| volume 16 | epoch 4 | nonce 8 | watermark 8 |
+//	| kind 1 | index 1 | repair 1 | 0 | length 4 | block 8 | version 8 |
+//	| index 1 | 0 0 0 | offset 4 | length 4 | block 8 | at most 8 |
+//	| state 1 | version 8 |
+//
+//	request          body                      reply
+//	hello            -                         node, store 16, instance 16, read-only 1,
+//	                                           n 2, n * (volume 16, epoch 4, w 8, deleted 1)
+//	grant            volume 16, epoch 4,       store 16, instance 16, w 8, superblock
+//	                 nonce 8
+//	beat             term                      instance 16, w 8, free 8
+//	superblock       volume 16                 superblock
+//	put superblock   term, superblock          -
+//	write            term, operations,         instance 16, free 8, and if any operation
+//	                 payloads                  was refused, for each: code 1 and, unless
+//	                                           that is 0, a text
+//	read             term, operations          chunks, payloads of those present
+//	sync             term                      instance 16, free 8
+//	list             term, since 8,            more 1, n * (position 17, flags 1)
+//	                 position 17, end 8,
+//	                 limit 4
+//	stat             -                         node, store 16, instance 16, read-only 1,
+//	                                           11 counters 8, n 2, n * (volume 16,
+//	                                           chunks 8, bytes 8)
+//
+//	superblock       volume 16, number 8, epoch 4, deleted 1, name, body with length 4
+//	position         block 8, index 1, version 8
+//	node             length 1, then so many bytes; texts and names likewise, length 2
+//
+// Every length is checked against limits.go before anything is allocated for
+// it, and every body must have exactly the fields above. A frame that breaks a
+// rule closes its connection and has no effect.
+//
+// # Memory
+//
+// A request's body is allocated for it, because a store may keep a put's
+// payload for ever. Read replies use pooled buffers on the server, and on the
+// client go from the stream straight to Get.Dst; a Read that is given up first
+// makes its stream's reader let go of them.
+package chunkrpc

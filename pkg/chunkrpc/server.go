@@ -1,0 +1,163 @@
+package chunkrpc
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"sync"
+
+	"github.com/quic-go/quic-go"
+
+	"rozobox/pkg/chunk"
+)
+
+// ServerOptions says what a Server serves, where, and who it is.
+type ServerOptions struct {
+	// Addr is where to listen: host:port; an empty host means all addresses.
+	Addr string
+	// Conn is listened on instead of Addr where it is not nil. It stays the
+	// caller's, who closes it after Serve has returned.
+	Conn net.PacketConn
+	// Credentials are a node's.
+	Credentials Credentials
+	// Store answers. Requests of one connection run concurrently, and what
+	// changes the store runs to its end even if the connection does not.
+	Store chunk.Store
+	// Logger is told who comes, goes and is refused; nil means silence.
+	Logger *slog.Logger
+}
+
+// Server lets gateways and monitors of its cluster use a store.
+type Server struct {
+	opts      ServerOptions
+	conn      net.PacketConn
+	transport *quic.Transport
+	listener  *quic.Listener
+	door      *door
+
+	wg sync.WaitGroup
+
+	mu     sync.Mutex // guards the two below; never kept while waiting
+	newest map[visitor]*peer
+	count  map[Role]int
+}
+
+// visitor is one Client, over all its connections. A gateway that was started
+// twice with the same certificate is two: each must not end the other's
+// connections for ever, and the grant decides between them.
+type visitor struct {
+	who    Identity
+	client clientID
+}
+
+// Listen opens the server's socket. Nobody is answered before Serve.
+func Listen(opts ServerOptions) (*Server, error) {
+	if opts.Logger == nil {
+		opts.Logger = slog.New(slog.DiscardHandler)
+	}
+	if err := opts.Credentials.check(RoleNode); err != nil {
+		return nil, err
+	}
+	key, err := opts.Credentials.resetKey()
+	if err != nil {
+		return nil, err
+	}
+	s := &Server{
+		opts: opts, conn: opts.Conn, door: newDoor(opts.Logger),
+		newest: make(map[visitor]*peer), count: make(map[Role]int),
+	}
+	if s.conn == nil {
+		if s.conn, err = new(net.ListenConfig).ListenPacket(context.Background(), "udp", opts.Addr); err != nil {
+			return nil, fmt.Errorf("listen: %w", err)
+		}
+	}
+	s.transport = &quic.Transport{
+		Conn:                s.conn,
+		ConnectionIDLength:  8, // enough that a stateless reset never hits a stranger
+		StatelessResetKey:   key,
+		VerifySourceAddress: s.door.crowded,
+		ConnContext:         s.door.enter,
+	}
+	config := quicConfig()
+	config.MaxIncomingStreams = maxStreams
+	quietQUIC()
+	if s.listener, err = s.transport.Listen(opts.Credentials.serverTLS(), config); err != nil {
+		s.close()
+		return nil, fmt.Errorf("listen: %w", err)
+	}
+	checkBuffers(s.conn, opts.Logger)
+	return s, nil
+}
+
+// Addr returns the address that the server listens on.
+func (s *Server) Addr() net.Addr { return s.conn.LocalAddr() }
+
+// Serve answers until ctx ends, and returns when every connection has been
+// closed and every request has been executed. It returns nil when ctx ended,
+// else why the socket failed. It is called once.
+func (s *Server) Serve(ctx context.Context) error {
+	ctx, cancel := context.WithCancel(ctx)
+	err := s.accept(ctx)
+	if ctx.Err() != nil {
+		err = nil
+	}
+	s.listener.Close()
+	cancel()
+	s.wg.Wait()
+	return errors.Join(err, s.close())
+}
+
+func (s *Server) close() error {
+	err := s.transport.Close()
+	if s.opts.Conn == nil {
+		err = errors.Join(err, s.conn.Close())
+	}
+	return err
+}
+
+func (s *Server) accept(ctx context.Context) error {
+	for {
+		conn, err := s.listener.Accept(ctx)
+		if err != nil {
+			return fmt.Errorf("accept: %w", err)
+		}
+		s.door.leave(conn.Context())
+		p := newPeer(s, conn)
+		s.wg.Go(func() { p.run(ctx) })
+	}
+}
+
+// admit gives p one of the places of its role.
+func (s *Server) admit(p *peer) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.count[p.who.Role] >= maxPeers {
+		return fmt.Errorf("%w: %d of role %s", errBusy, maxPeers, p.who.Role)
+	}
+	s.count[p.who.Role]++
+	p.admitted = true
+	return nil
+}
+
+// replace makes p the connection of its visitor, and returns the one before.
+func (s *Server) replace(p *peer) (older *peer) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	older = s.newest[p.visitor()]
+	s.newest[p.visitor()] = p
+	return older
+}
+
+// dismiss takes back what admit and replace gave.
+func (s *Server) dismiss(p *peer) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if p.admitted {
+		s.count[p.who.Role]--
+	}
+	if s.newest[p.visitor()] == p {
+		delete(s.newest, p.visitor())
+	}
+}
