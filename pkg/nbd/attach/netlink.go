@@ -46,7 +46,7 @@ type message struct {
 // attrs is a run of attributes.
 type attrs []byte
 
-// uint8Attr, uint32Attr, uint64Attr, stringAttr and nestedAttr append one
+// uint32Attr, uint64Attr, stringAttr and nestedAttr append one
 // attribute, padded.
 func (a attrs) uint32Attr(typ uint16, v uint32) attrs {
 	return a.attr(typ, binary.NativeEndian.AppendUint32(nil, v))
@@ -163,16 +163,15 @@ func (m *message) decodeBody(b []byte) error {
 
 // The controller, the family that knows the other families.
 const (
-	familyController  = 16
-	cmdGetFamily      = 3
-	ctrlFamilyID      = 1
-	ctrlFamilyName    = 2
-	ctrlGroups        = 7
-	ctrlGroupName     = 1
-	ctrlGroupID       = 2
-	familyName        = "nbd"
-	multicastGroup    = "nbd_mc_group"
-	maxFamilyAnswered = 4
+	familyController = 16
+	cmdGetFamily     = 3
+	ctrlFamilyID     = 1
+	ctrlFamilyName   = 2
+	ctrlGroups       = 7
+	ctrlGroupName    = 1
+	ctrlGroupID      = 2
+	familyName       = "nbd"
+	multicastGroup   = "nbd_mc_group"
 )
 
 // decodeFamily reads the controller's answer: the family's number and that of
