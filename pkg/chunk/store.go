@@ -57,7 +57,8 @@ type Data interface {
 	// Chunk for each, in order. No Dst is touched after Read has returned.
 	Read(ctx context.Context, term Term, gets []Get) ([]Chunk, error)
 
-	// Sync makes durable all that was acknowledged before Sync was called.
+	// Sync makes durable all that was acknowledged before Sync was called, and
+	// term.Watermark: a node that later shows less has lost its log's end.
 	Sync(ctx context.Context, term Term) (Ack, error)
 }
 

@@ -13,7 +13,7 @@ const (
 	magic   = "RZSB"
 	format  = 1
 	fixed   = 76 // up to the name, see doc.go
-	perNode = 45 // a node without the bytes of its id
+	perNode = 53 // a node without the bytes of its id
 	sumSize = 4
 
 	flagDeleted = 1
@@ -74,7 +74,8 @@ func (m *Member) append(b []byte) []byte {
 	b = append(b, m.Store[:]...)
 	b = append(b, m.Instance[:]...)
 	b = append(b, byte(m.State), flag(m.Behind, flagBehind))
-	return binary.BigEndian.AppendUint64(b, uint64(m.Since))
+	b = binary.BigEndian.AppendUint64(b, uint64(m.Since))
+	return binary.BigEndian.AppendUint64(b, uint64(m.Mark))
 }
 
 func flag(set bool, bit byte) byte {
@@ -180,5 +181,6 @@ func (m *Member) decode(b []byte) ([]byte, error) {
 	}
 	m.Behind = b[35] == flagBehind
 	m.Since = chunk.Version(binary.BigEndian.Uint64(b[36:]))
-	return b[44:], nil
+	m.Mark = chunk.Version(binary.BigEndian.Uint64(b[44:]))
+	return b[52:], nil
 }

@@ -67,5 +67,6 @@
 //	    1    state: 1 in, 2 out, 3 lost
 //	    1    flags: 1 behind
 //	    8    since
+//	    8    mark
 //	    4  CRC32C of all bytes before it
 package cluster

@@ -66,7 +66,7 @@ func Decide(e Evidence) (Verdict, chunk.Version) {
 	}
 	settled := e.settled()
 	switch {
-	case settled == 0:
+	case settled == 0 && len(e.Homes) > 0: // absence means something on a home only
 		return Blank, 0
 	case e.readable(settled):
 		return Take, settled

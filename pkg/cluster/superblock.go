@@ -46,6 +46,7 @@ type Member struct {
 	State    State
 	Since    chunk.Version // Out, Lost: it may miss versions above; 0 when In
 	Behind   bool          // Out, Lost: it was replaced, or its log was cut off
+	Mark     chunk.Version // a W that the node's log held durably; less means that it was cut off
 }
 
 // Superblock is the replicated record of a volume. Nodes is never changed in

@@ -92,6 +92,7 @@ func (a *Array) Err() error {
 func (a *Array) Close(ctx context.Context) error {
 	err := a.settleAll(ctx)
 	if err == nil {
+		a.mark()
 		err = a.update(ctx, func(sb *cluster.Superblock) { sb.Clean = true })
 	}
 	a.end(ErrClosed)
@@ -175,11 +176,13 @@ func (a *Array) renewLocked() {
 	}
 }
 
-// tend syncs what nobody flushes, so that W moves, and records the instances
-// of nodes that restarted (see incarnation in the superblock).
+// tend syncs what nobody flushes, so that W moves. It updates the superblock
+// when a node has restarted, so that a later opening can tell how many lost
+// what they had in memory, and every markEvery.
 func (a *Array) tend() {
 	tick := time.NewTicker(a.opts.SyncEvery)
 	defer tick.Stop()
+	marked := time.Now()
 	for {
 		select {
 		case <-tick.C:
@@ -188,22 +191,40 @@ func (a *Array) tend() {
 		}
 		a.mu.Lock()
 		a.wantLocked(a.newestLocked())
-		stale := a.instancesChangedLocked()
+		due := a.restartsLocked() || time.Since(marked) > markEvery
 		a.mu.Unlock()
-		if stale {
-			// A failure here is seen by whoever needs the quorum.
+		if due {
+			marked = time.Now()
+			a.mark()
+			// A failure is seen by whoever needs the quorum.
 			_ = a.update(a.life, func(*cluster.Superblock) {})
 		}
 	}
 }
 
-func (a *Array) instancesChangedLocked() bool {
+// markEvery is how often the superblock takes note of the W that each node has
+// durably: the time for which an old image of a card may go unnoticed.
+const markEvery = 10 * time.Minute
+
+func (a *Array) restartsLocked() bool {
 	for i, p := range a.peers {
 		if p.up && a.sb.Nodes[i].Instance != a.ledger.nodes[i].instance {
 			return true
 		}
 	}
 	return false
+}
+
+// mark has all nodes that answer make W durable. Those that fail keep their
+// former mark.
+func (a *Array) mark() {
+	var group sync.WaitGroup
+	for _, p := range a.peers {
+		if p.answers() {
+			group.Go(func() { _ = p.sync(nil) })
+		}
+	}
+	group.Wait()
 }
 
 func (a *Array) newestLocked() chunk.Version {

@@ -7,6 +7,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"rozobox/pkg/cluster"
 )
 
 func TestWriteReadFlushReopen(t *testing.T) {
@@ -315,6 +317,32 @@ func TestOpenWithTwoNodesAway(t *testing.T) {
 		}
 		for b := range uint64(30) {
 			r.expect(a, b, 2)
+		}
+		r.close(a)
+	})
+}
+
+// TestTrapCardReplacedWhileGatewayDown: a blank card, and one with an old
+// image, under a known id are out; their absence is nobody's zeroes (I4).
+func TestTrapCardReplacedWhileGatewayDown(t *testing.T) {
+	inRig(t, 8, func(r *rig) {
+		a := r.open()
+		old := r.stores[6].Image()
+		for b := range uint64(30) {
+			r.write(a, b, 1)
+		}
+		r.close(a)
+		r.stores[1].Wipe()
+		r.stores[6].Load(old)
+		a = r.open()
+		for b := range uint64(30) {
+			r.expect(a, b, 1)
+		}
+		for _, n := range []int{1, 6} {
+			m := a.superblock().Nodes[n]
+			if m.State != cluster.Out || m.Since != 0 || !m.Behind {
+				t.Errorf("node %d is %s since %s, behind %v, want out since 0, behind", n, m.State, m.Since, m.Behind)
+			}
 		}
 		r.close(a)
 	})

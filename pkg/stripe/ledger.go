@@ -35,6 +35,7 @@ type node struct {
 	unsynced []item           // acknowledged by instance, not known to be synced
 	free     uint64           // bytes for new data, as last reported
 	pending  uint64           // bytes queued or under way, which free does not know of
+	mark     chunk.Version    // the newest W that the node has synced
 }
 
 // room returns how many bytes of new data the node can take.
@@ -270,9 +271,11 @@ func (l *ledger) takeUnsynced(n int) []item {
 	return list
 }
 
-// sync notes that instance of node n has made these chunks durable. Those that
-// another instance acknowledged are still not known to be there.
-func (l *ledger) sync(n int, list []item, instance chunk.InstanceID) {
+// sync notes that instance of node n has made these chunks, and the watermark
+// that it was told, durable. Chunks that another instance acknowledged are
+// still not known to be there.
+func (l *ledger) sync(n int, list []item, instance chunk.InstanceID, told chunk.Version) {
+	l.nodes[n].mark = max(l.nodes[n].mark, told)
 	for _, it := range list {
 		c := &it.copies[it.index]
 		if it.holders[it.index] != int8(n) || c.state != acknowledged {

@@ -219,8 +219,9 @@ func newer(a, b *cluster.Superblock) bool {
 	return a.Number > b.Number
 }
 
-// judgeNodes decides which nodes are in for the new term: a member that does
-// not answer is out since W; one whose card was replaced is out since 0 (I4).
+// judgeNodes decides which nodes are in for the new term (I4): a member that
+// does not answer is out since W; one whose log was cut off, or that shows an
+// old image, is out since its own W; one whose card was replaced is out since 0.
 func (o *opening) judgeNodes() error {
 	sb := o.sb.Clone()
 	lost := 0
@@ -232,7 +233,14 @@ func (o *opening) judgeNodes() error {
 			lost++
 		}
 		switch {
-		case m.State == cluster.Lost || known:
+		case m.State == cluster.Lost:
+		case known && g.Watermark >= m.Mark:
+		case known:
+			since := g.Watermark
+			if m.State == cluster.Out {
+				since = min(since, m.Since)
+			}
+			m.State, m.Since, m.Behind = cluster.Out, since, true
 		case answers:
 			m.State, m.Since, m.Behind = cluster.Out, 0, true
 		case m.State == cluster.In:

@@ -58,6 +58,12 @@ func (p *peer) votesLocked() bool {
 	return p.up && p.array.sb.Nodes[p.n].State != cluster.Lost
 }
 
+func (p *peer) answers() bool {
+	p.array.mu.Lock()
+	defer p.array.mu.Unlock()
+	return p.up
+}
+
 // term is the authority to show to this node, with the W that it may act on.
 func (p *peer) term() chunk.Term {
 	a := p.array
@@ -142,12 +148,18 @@ func (p *peer) meet(ctx context.Context) error {
 	a := p.array
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	if mark := a.ledger.nodes[p.n].mark; g.Watermark < mark {
+		return fmt.Errorf("its log ends at W %s, it had %s: %w", g.Watermark, mark, errBehind)
+	}
 	a.ledger.restarted(p.n, g.Instance)
 	return nil
 }
 
-// errForeign means that a node has a card that the volume does not know.
-var errForeign = errors.New("another card stands in this node")
+// Why a node that answers is not used.
+var (
+	errForeign = errors.New("another card stands in this node")
+	errBehind  = errors.New("its card has lost synced data")
+)
 
 // failed takes note that the node cannot be used. That the term is over is the
 // end of the array.
@@ -264,24 +276,30 @@ func (p *peer) syncOnce() bool {
 	if list == nil {
 		return false
 	}
-	ctx, cancel := context.WithTimeout(p.array.life, syncPatience*p.array.opts.NodeTimeout)
+	return p.sync(list) == nil
+}
+
+// sync makes the node's chunks in list, and W, durable.
+func (p *peer) sync(list []item) error {
+	a := p.array
+	ctx, cancel := context.WithTimeout(a.life, syncPatience*a.opts.NodeTimeout)
 	defer cancel()
-	ack, err := p.Store.Sync(ctx, p.term())
+	term := p.term()
+	ack, err := p.Store.Sync(ctx, term)
 	if err != nil {
 		p.failed(fmt.Errorf("sync: %w", err))
 	}
-	a := p.array
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if err != nil {
 		a.ledger.unsync(p.n, list)
-		return false
+		return err
 	}
-	a.ledger.sync(p.n, list, ack.Instance)
+	a.ledger.sync(p.n, list, ack.Instance, term.Watermark)
 	if a.ledger.settle() {
 		a.broadcastLocked()
 	}
-	return true
+	return nil
 }
 
 // syncList returns what a sync would cover, or nil when none is wanted.

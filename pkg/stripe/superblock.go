@@ -45,6 +45,7 @@ func (a *Array) draft(change func(*cluster.Superblock)) *cluster.Superblock {
 		if p.up {
 			next.Nodes[i].Instance = a.ledger.nodes[i].instance
 		}
+		next.Nodes[i].Mark = max(next.Nodes[i].Mark, a.ledger.nodes[i].mark)
 	}
 	a.number++
 	next.Number, next.Epoch = a.number, a.epoch

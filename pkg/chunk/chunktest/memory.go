@@ -65,6 +65,28 @@ func (m *Memory) Crash(keep int) {
 	m.startLocked()
 }
 
+// Image is what a card held at some moment.
+type Image struct {
+	store   chunk.StoreID
+	durable state
+}
+
+// Image copies what is durable.
+func (m *Memory) Image() *Image {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return &Image{m.store, m.durable.clone()}
+}
+
+// Load puts an image, which is used up by it, on the card and starts the node.
+func (m *Memory) Load(i *Image) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.store, m.durable = i.store, i.durable
+	m.live, m.log = m.durable.clone(), nil
+	m.startLocked()
+}
+
 func (m *Memory) startLocked() {
 	rand.Read(m.instance[:])
 	m.readOnly = false
