@@ -21,6 +21,7 @@ func testSuperblock() *Superblock {
 	}
 	s.Nodes[1].State, s.Nodes[1].Since, s.Nodes[1].Behind = Out, chunk.MakeVersion(1, 5), true
 	s.Nodes[2].State, s.Nodes[2].Since = Lost, 4
+	s.Nodes[4].Mark = chunk.MakeVersion(2, 98)
 	s.Nodes[3].Weight, s.Nodes[3].Store, s.Nodes[3].Instance = 500, chunk.StoreID{1}, chunk.InstanceID{2}
 	return s
 }
