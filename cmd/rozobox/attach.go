@@ -2,10 +2,11 @@ package main
 
 import (
 	"fmt"
-	"log/slog"
+	"os"
 
 	"github.com/spf13/cobra"
 
+	"rozobox/pkg/daemon"
 	"rozobox/pkg/nbd/attach"
 )
 
@@ -22,12 +23,11 @@ VOLUME may be left out: the gateway's default export.
 Give --timeout twice the gateway's io_timeout or more: a request that takes
 longer is sent again on another connection.
 
-Exit status: 0 when the device was detached or the watch was stopped, 1 when it
-could not be attached, or when the export is no longer the one that was
-attached (another size, or an incarnation that rose because replied writes may
-have been lost: unmount, detach, attach, check).`
+When the export is no longer the one that was attached (another size, or an
+incarnation that rose because replied writes may have been lost), the command
+ends with an error and reconnects nothing: unmount, detach, attach, check.` + exitStatus
 
-func newAttachCommand() *cobra.Command {
+func newAttach() *cobra.Command {
 	var opts attach.Options
 	cmd := &cobra.Command{
 		Use:   "attach DEVICE [VOLUME]",
@@ -41,7 +41,10 @@ func newAttachCommand() *cobra.Command {
 			if len(args) > 1 {
 				opts.Volume = args[1]
 			}
-			opts.Logger = slog.New(slog.NewTextHandler(cmd.ErrOrStderr(), nil))
+			var err error
+			if opts.Logger, err = daemon.NewLogger(os.Stderr, "info"); err != nil {
+				return err
+			}
 			return attach.Run(cmd.Context(), opts)
 		},
 	}
@@ -55,11 +58,9 @@ func newAttachCommand() *cobra.Command {
 }
 
 const detachHelp = `Detach a block device. What was written to it reaches the volume first. A device
-that is mounted or otherwise in use is left alone, unless --force is given.
+that is mounted or otherwise in use is left alone, unless --force is given.` + exitStatus
 
-Exit status: 0 when the device is detached, 1 when not.`
-
-func newDetachCommand() *cobra.Command {
+func newDetach() *cobra.Command {
 	var force bool
 	cmd := &cobra.Command{
 		Use:   "detach DEVICE",

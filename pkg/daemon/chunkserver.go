@@ -1,0 +1,64 @@
+package daemon
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+
+	"rozobox/pkg/chunk"
+	"rozobox/pkg/chunkrpc"
+	"rozobox/pkg/chunkstore"
+)
+
+// RunChunkserver serves the store of one card until ctx ends; then it
+// finishes what it has begun and closes the store cleanly.
+func RunChunkserver(ctx context.Context, config *ChunkserverConfig, logger *slog.Logger) error {
+	s, err := openChunkserver(config, logger)
+	if err != nil {
+		return err
+	}
+	return s.run(ctx)
+}
+
+// chunkserver is an open store and the address that it is served on.
+type chunkserver struct {
+	store  *chunkstore.Store
+	server *chunkrpc.Server
+}
+
+// openChunkserver opens the store and takes the address.
+func openChunkserver(config *ChunkserverConfig, logger *slog.Logger) (*chunkserver, error) {
+	creds, err := config.credentials()
+	if err != nil {
+		return nil, err
+	}
+	store, err := chunkstore.Open(chunkstore.Options{
+		Dir:      config.Data,
+		Node:     chunk.NodeID(config.ID),
+		Capacity: uint64(config.Capacity),
+		Logger:   logger,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("open the store in %s (data): %w", config.Data, err)
+	}
+	server, err := chunkrpc.Listen(chunkrpc.ServerOptions{
+		Addr:        config.Listen,
+		Credentials: creds,
+		Store:       store,
+		Logger:      logger,
+	})
+	if err != nil {
+		err = fmt.Errorf("listen on %s (listen): %w", config.Listen, err)
+		return nil, errors.Join(err, store.Close())
+	}
+	logger.Info("chunk server is listening", "node", config.ID, "addr", server.Addr().String(),
+		"data", config.Data)
+	return &chunkserver{store: store, server: server}, nil
+}
+
+// run serves until ctx ends, then closes the store.
+func (s *chunkserver) run(ctx context.Context) error {
+	err := s.server.Serve(ctx)
+	return errors.Join(err, s.store.Close())
+}

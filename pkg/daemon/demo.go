@@ -1,0 +1,275 @@
+package daemon
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"net"
+	"path/filepath"
+	"syscall"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+)
+
+// The demo's defaults.
+const (
+	DefaultDemoDir   = "demo-data"
+	DefaultDemoNodes = 8
+	DefaultDemoSize  = Size(1 << 30)
+
+	demoName = "demo"          // of the cluster and of its volume
+	demoPort = DefaultPort + 1 // of the first node; the others follow
+	loopback = "127.0.0.1"
+
+	// demoPatience bounds the wait for the demo's own nodes; it covers a
+	// slow card's start and a killed predecessor's lease.
+	demoPatience = 30 * time.Second
+)
+
+// DemoOptions says what Demo starts.
+type DemoOptions struct {
+	Dir    string // keeps all data; made where it does not exist
+	Nodes  int    // 0: what Dir has, or 8
+	Size   Size   // of the volume, where it is not there yet
+	NBD    string // where it is exported
+	Logger *slog.Logger
+
+	// Ready is called once the volume can be used.
+	Ready func(DemoInfo)
+}
+
+// DemoInfo says what Demo has started.
+type DemoInfo struct {
+	Dir    string
+	Config string // the gateway's, for `rozobox status --config`
+	Volume VolumeStatus
+	NBD    *net.TCPAddr
+}
+
+// Demo runs a whole cluster in this process until ctx ends: chunk servers,
+// each with a folder, a certificate and a UDP port of its own, and a gateway
+// that exports the volume "demo". The folders are those that init makes. The
+// data is kept, and killing the process loses nothing that was flushed.
+func Demo(ctx context.Context, opts DemoOptions) error {
+	d := &demo{opts: opts}
+	if err := d.open(); err != nil {
+		return errors.Join(err, d.closeNodes())
+	}
+	return d.run(ctx)
+}
+
+type demo struct {
+	opts    DemoOptions
+	init    InitOptions // what the folder is, or becomes
+	nodes   []*chunkserver
+	gateway *Gateway
+}
+
+// open makes the folder where it is missing, opens all stores, and writes the
+// addresses that were free into the configuration files, where a monitor
+// finds them.
+func (d *demo) open() error {
+	if err := d.prepare(); err != nil {
+		return err
+	}
+	d.init.fill()
+	for i := range d.init.Nodes {
+		if err := d.openNode(&d.init.Nodes[i]); err != nil {
+			return err
+		}
+	}
+	if taken(d.init.Admin) {
+		d.init.Admin = freeAddress()
+	}
+	if err := d.rewrite(); err != nil {
+		return err
+	}
+	config, err := LoadGateway(d.gatewayPath())
+	if err != nil {
+		return err
+	}
+	d.gateway, err = NewGateway(config, d.opts.Logger)
+	return err
+}
+
+func (d *demo) gatewayPath() string { return filepath.Join(d.opts.Dir, gatewayDir, gatewayFile) }
+
+// prepare makes the cluster's folders, or checks those that are there.
+func (d *demo) prepare() error {
+	d.init = InitOptions{Dir: d.opts.Dir, Name: demoName, NBD: d.opts.NBD}
+	old, err := LoadGateway(d.gatewayPath())
+	if errors.Is(err, fs.ErrNotExist) {
+		nodes := cmp.Or(d.opts.Nodes, DefaultDemoNodes)
+		d.init.Nodes, d.init.Volume = demoNodes(nodes), demoGeometry(nodes)
+		return Init(d.init)
+	}
+	if err != nil {
+		return err
+	}
+	if n := d.opts.Nodes; old.Cluster != demoName || n != 0 && n != len(old.Nodes) {
+		return fmt.Errorf("%s has the cluster %q of %d nodes: leave --nodes out or choose another --dir",
+			d.opts.Dir, old.Cluster, len(old.Nodes))
+	}
+	d.init.Nodes, d.init.Volume = old.Nodes, old.Volume
+	return nil
+}
+
+func demoNodes(n int) (nodes []Node) {
+	for i := range n {
+		nodes = append(nodes, Node{
+			ID:   fmt.Sprintf("pi%d", i+1),
+			Addr: fmt.Sprintf("%s:%d", loopback, demoPort+i),
+		})
+	}
+	return nodes
+}
+
+// demoGeometry is the usual one where there are nodes enough for it, else the
+// smallest that survives a loss.
+func demoGeometry(nodes int) VolumeDefaults {
+	if nodes >= DefaultDataChunks+DefaultParityChunks {
+		return VolumeDefaults{}
+	}
+	return VolumeDefaults{DataChunks: 2, ParityChunks: 1}
+}
+
+// openNode opens a chunk server at its address, or at any that is free.
+func (d *demo) openNode(n *Node) error {
+	config, err := LoadChunkserver(filepath.Join(d.opts.Dir, n.ID, chunkserverFile))
+	if err != nil {
+		return err
+	}
+	logger := d.opts.Logger.With("node", n.ID)
+	config.Listen = n.Addr
+	s, err := openChunkserver(config, logger)
+	if errors.Is(err, syscall.EADDRINUSE) {
+		config.Listen = loopback + ":0"
+		s, err = openChunkserver(config, logger)
+	}
+	if err != nil {
+		return err
+	}
+	n.Addr = s.server.Addr().String()
+	d.nodes = append(d.nodes, s)
+	return nil
+}
+
+// taken reports whether something listens on a TCP address.
+func taken(addr string) bool {
+	l, err := net.Listen("tcp", addr)
+	if err == nil {
+		l.Close()
+	}
+	return errors.Is(err, syscall.EADDRINUSE)
+}
+
+// freeAddress returns a TCP address that was free a moment ago.
+func freeAddress() string {
+	l, err := net.Listen("tcp", loopback+":0")
+	if err != nil {
+		return DefaultAdmin // and listening there will say what is wrong
+	}
+	defer l.Close()
+	return l.Addr().String()
+}
+
+// rewrite writes the configuration files anew.
+func (d *demo) rewrite() error {
+	note := []byte("# `rozobox demo` writes this file at each start: changes do not last.\n")
+	for _, n := range d.init.Nodes {
+		path := filepath.Join(d.opts.Dir, n.ID, chunkserverFile)
+		text := append(note[:len(note):len(note)], chunkserverText(demoName, n)...)
+		if err := replaceFile(path, text, verifyChunkserver); err != nil {
+			return err
+		}
+	}
+	text := append(note[:len(note):len(note)], d.init.gatewayText()...)
+	if err := replaceFile(d.gatewayPath(), text, verifyGateway); err != nil {
+		return err
+	}
+	text = append(note[:len(note):len(note)], d.init.monitorText()...)
+	return replaceFile(filepath.Join(d.opts.Dir, monitorDir, monitorFile), text, verifyMonitor)
+}
+
+// run stops the gateway first, so that it can flush, then the nodes.
+func (d *demo) run(ctx context.Context) error {
+	nodesCtx, stopNodes := context.WithCancel(context.WithoutCancel(ctx))
+	defer stopNodes()
+	nodes, nodesCtx := errgroup.WithContext(nodesCtx)
+	for _, n := range d.nodes {
+		nodes.Go(func() error { return n.run(nodesCtx) })
+	}
+	front, frontCtx := errgroup.WithContext(ctx)
+	frontCtx, stopFront := context.WithCancel(frontCtx)
+	defer stopFront()
+	defer context.AfterFunc(nodesCtx, stopFront)() // a node that failed ends it all
+	front.Go(func() error { return d.gateway.Run(frontCtx) })
+	front.Go(func() error { return d.present(frontCtx) })
+	err := front.Wait()
+	stopNodes()
+	return errors.Join(err, nodes.Wait())
+}
+
+// closeNodes closes nodes that have not run: they run until now.
+func (d *demo) closeNodes() (err error) {
+	over, cancel := context.WithCancel(context.Background())
+	cancel()
+	for _, n := range d.nodes {
+		err = errors.Join(err, n.run(over))
+	}
+	return err
+}
+
+// present waits for the volume, makes it at the first start, and tells the
+// user.
+func (d *demo) present(ctx context.Context) error {
+	waiting, cancel := context.WithTimeout(ctx, demoPatience)
+	defer cancel()
+	s, err := d.volume(waiting)
+	if ctx.Err() != nil {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("start volume %q: %w", demoName, err)
+	}
+	if d.opts.Ready != nil {
+		d.opts.Ready(DemoInfo{
+			Dir:    d.opts.Dir,
+			Config: d.gatewayPath(),
+			Volume: s.status(0),
+			NBD:    d.gateway.fronts[0].Addr().(*net.TCPAddr),
+		})
+	}
+	return nil
+}
+
+// volume returns the demo's volume once it is served.
+func (d *demo) volume(ctx context.Context) (*served, error) {
+	select {
+	case <-d.gateway.ready:
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+	s := d.gateway.find(demoName)
+	if s == nil {
+		geo := d.init.Volume.geometry(d.opts.Size)
+		if err := checkNew(demoName, geo, len(d.nodes)); err != nil {
+			return nil, err
+		}
+		var err error
+		if s, err = d.gateway.create(ctx, demoName, geo); err != nil {
+			return nil, err
+		}
+	}
+	for s.open() == nil {
+		pause(ctx, reopenAfter/10)
+		if ctx.Err() != nil {
+			return nil, errors.New(s.status(0).Why)
+		}
+	}
+	return s, nil
+}

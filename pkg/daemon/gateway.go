@@ -1,0 +1,204 @@
+package daemon
+
+import (
+	"context"
+	"crypto"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"rozobox/pkg/chunk"
+	"rozobox/pkg/chunkrpc"
+	"rozobox/pkg/nbd"
+	"rozobox/pkg/stripe"
+)
+
+// Gateway is a running gateway: it keeps every volume of the cluster open and
+// exports it over NBD, and answers the admin API.
+//
+// It stops from the outside in: the listeners first, then every request that
+// had begun, then the volumes (flushed and marked clean), then the connections
+// to the nodes.
+type Gateway struct {
+	config  *GatewayConfig
+	logger  *slog.Logger
+	started time.Time
+	key     crypto.PublicKey // whose owner may change things
+	clients []*chunkrpc.Client
+	peers   []peer
+	options stripe.Options
+	fronts  []front
+	admin   net.Listener
+
+	work    context.Context // ends after the last NBD request
+	endWork context.CancelFunc
+	tasks   sync.WaitGroup // volumes, and the search for them
+	ready   chan struct{}  // closed once the volumes found first were tried
+
+	mu      sync.Mutex // guards all below; never kept across I/O
+	volumes map[chunk.VolumeID]*served
+	search  string // why the search for volumes has not ended; empty when it has
+}
+
+// front is a listener for NBD clients.
+type front struct {
+	net.Listener
+	server *nbd.Server
+}
+
+// RunGateway runs a gateway until ctx ends.
+func RunGateway(ctx context.Context, config *GatewayConfig, logger *slog.Logger) error {
+	g, err := NewGateway(config, logger)
+	if err != nil {
+		return err
+	}
+	return g.Run(ctx)
+}
+
+// NewGateway takes the addresses and reads the credentials that a gateway
+// needs. Run must follow: it gives them back.
+func NewGateway(config *GatewayConfig, logger *slog.Logger) (*Gateway, error) {
+	creds, err := config.credentials()
+	if err != nil {
+		return nil, err
+	}
+	g := &Gateway{
+		config:  config,
+		logger:  logger,
+		started: time.Now(),
+		key:     creds.Certificate.Leaf.PublicKey,
+		ready:   make(chan struct{}),
+		volumes: make(map[chunk.VolumeID]*served),
+		search:  "looking for volumes",
+	}
+	if err := g.listen(); err != nil {
+		return nil, err
+	}
+	g.work, g.endWork = context.WithCancel(context.Background())
+	g.connect(creds)
+	return g, nil
+}
+
+// listen takes all addresses, or none.
+func (g *Gateway) listen() (err error) {
+	defer func() {
+		if err != nil {
+			g.closeListeners()
+		}
+	}()
+	if err := g.listenTCP(g.config.NBD.Listen); err != nil {
+		return err
+	}
+	if err := g.listenUnix(g.config.NBD.Unix); err != nil {
+		return err
+	}
+	if g.admin, err = net.Listen("tcp", g.config.Admin); err != nil {
+		return fmt.Errorf("listen for the admin API on %s (admin): %w", g.config.Admin, err)
+	}
+	return nil
+}
+
+func (g *Gateway) listenTCP(addr string) error {
+	if addr == "" {
+		return nil
+	}
+	config, err := g.config.NBD.tlsConfig()
+	if err != nil {
+		return err
+	}
+	l, err := net.Listen("tcp", addr)
+	if err != nil {
+		return fmt.Errorf("listen for NBD clients on %s (nbd.listen): %w", addr, err)
+	}
+	if g.config.NBD.TLS != tlsRequired && !l.Addr().(*net.TCPAddr).IP.IsLoopback() {
+		g.logger.Warn("whoever reaches this address can read and write every volume: "+
+			`set tls = "required" in [nbd]`, "addr", l.Addr().String())
+	}
+	return g.addFront(l, nbd.Options{TLS: config, RequireTLS: g.config.NBD.TLS == tlsRequired})
+}
+
+func (g *Gateway) addFront(l net.Listener, opts nbd.Options) error {
+	opts.Exports, opts.Logger = g, g.logger
+	server, err := nbd.NewServer(opts)
+	if err != nil {
+		return errors.Join(err, l.Close())
+	}
+	g.fronts = append(g.fronts, front{l, server})
+	return nil
+}
+
+// listenUnix needs no TLS: the socket's mode says who may connect.
+func (g *Gateway) listenUnix(path string) error {
+	if path == "" {
+		return nil
+	}
+	l, err := listenUnix(path)
+	if err != nil {
+		return fmt.Errorf("listen for NBD clients on %s (nbd.unix): %w", path, err)
+	}
+	return g.addFront(l, nbd.Options{})
+}
+
+func (g *Gateway) closeListeners() {
+	for _, l := range g.fronts {
+		l.Close()
+	}
+}
+
+// connect makes the clients of all nodes; they dial in the background.
+func (g *Gateway) connect(creds chunkrpc.Credentials) {
+	g.options = stripe.Options{
+		NodeTimeout: time.Duration(g.config.NodeTimeout),
+		SyncEvery:   time.Duration(g.config.SyncEvery),
+		Memory:      int64(g.config.Memory),
+		Clock:       boottime,
+		Logger:      g.logger,
+	}
+	for _, n := range g.config.Nodes {
+		c := chunkrpc.NewClient(chunkrpc.ClientOptions{
+			Node: chunk.NodeID(n.ID), Addr: n.Addr, Credentials: creds, Logger: g.logger,
+		})
+		g.clients = append(g.clients, c)
+		g.peers = append(g.peers, peer{Node: n, store: c})
+		g.options.Nodes = append(g.options.Nodes, stripe.Node{
+			ID: chunk.NodeID(n.ID), Store: c, Background: c.Background(),
+		})
+	}
+}
+
+// Run serves until ctx ends or a listener fails.
+func (g *Gateway) Run(ctx context.Context) error {
+	g.tasks.Go(g.discover)
+	fronts, frontCtx := errgroup.WithContext(ctx)
+	fronts.Go(func() error { return g.serveAdmin(frontCtx) })
+	for _, f := range g.fronts {
+		fronts.Go(func() error { return g.serveNBD(frontCtx, f) })
+	}
+	err := fronts.Wait()
+	g.endWork()
+	g.tasks.Wait()
+	for _, c := range g.clients {
+		err = errors.Join(err, c.Close())
+	}
+	return err
+}
+
+// serveNBD takes clients once the volumes had their chance to open: a kernel
+// that reconnects after a restart of the gateway is better kept waiting than
+// told that its volume does not exist. A volume that cannot open keeps the
+// others waiting no longer than a request would.
+func (g *Gateway) serveNBD(ctx context.Context, f front) error {
+	select {
+	case <-g.ready:
+	case <-time.After(time.Duration(g.config.IOTimeout)):
+	case <-ctx.Done():
+		return f.Close()
+	}
+	g.logger.Info("NBD clients are served", "addr", f.Addr().String())
+	return f.server.Serve(ctx, f)
+}

@@ -1,0 +1,101 @@
+package daemon
+
+import (
+	"fmt"
+	"math"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// Size is a number of bytes. In files and flags it is written as a whole
+// number with a unit, "64GiB"; a number alone counts bytes.
+type Size int64
+
+// units are all that a Size may be written in, the largest binary ones first:
+// String takes the first that divides. A bare "G" is refused, because half of
+// the world reads it as 1000^3 and the other half as 1024^3.
+var units = []struct {
+	name  string
+	bytes int64
+}{
+	{"TiB", 1 << 40}, {"GiB", 1 << 30}, {"MiB", 1 << 20}, {"KiB", 1 << 10},
+	{"TB", 1e12}, {"GB", 1e9}, {"MB", 1e6}, {"kB", 1e3}, {"B", 1},
+}
+
+// ParseSize reads a size such as "64GiB", "500 GB" or "4096".
+func ParseSize(text string) (Size, error) {
+	digits := strings.TrimLeft(text, "0123456789")
+	number, unit := text[:len(text)-len(digits)], strings.TrimSpace(digits)
+	scale, ok := scaleOf(unit)
+	if number == "" || !ok {
+		return 0, fmt.Errorf("bad size %q: want a whole number and one of "+
+			"B, KiB, MiB, GiB, TiB, kB, MB, GB, TB, as in \"64GiB\"", text)
+	}
+	n, err := strconv.ParseInt(number, 10, 64)
+	if err != nil || n > math.MaxInt64/scale {
+		return 0, fmt.Errorf("bad size %q: more than 8 EiB", text)
+	}
+	return Size(n * scale), nil
+}
+
+func scaleOf(unit string) (int64, bool) {
+	if unit == "" {
+		return 1, true
+	}
+	for _, u := range units {
+		if u.name == unit {
+			return u.bytes, true
+		}
+	}
+	return 0, false
+}
+
+// String writes s exactly, in the largest binary unit that divides it.
+func (s Size) String() string {
+	for _, u := range units {
+		if u.bytes&(u.bytes-1) == 0 && s != 0 && int64(s)%u.bytes == 0 {
+			return fmt.Sprintf("%d%s", int64(s)/u.bytes, u.name)
+		}
+	}
+	return "0"
+}
+
+// about writes a number of bytes for people, to three digits.
+func about(bytes uint64) string {
+	for _, u := range units[:4] {
+		if v := float64(bytes) / float64(u.bytes); v >= 1 {
+			return fmt.Sprintf("%.3g %s", v, u.name)
+		}
+	}
+	return fmt.Sprintf("%d B", bytes)
+}
+
+// UnmarshalText reads a Size from a configuration file.
+func (s *Size) UnmarshalText(text []byte) (err error) {
+	*s, err = ParseSize(string(text))
+	return err
+}
+
+// Set reads a Size from a flag; with String and Type it makes one.
+func (s *Size) Set(text string) error { return s.UnmarshalText([]byte(text)) }
+
+// Type names the flag's value in help texts.
+func (s *Size) Type() string { return "size" }
+
+// Duration is a time span. In files it is written with its unit, "1.5s" or
+// "200ms"; a number alone is refused, because nobody means nanoseconds.
+type Duration time.Duration
+
+// UnmarshalText reads a Duration from a configuration file.
+func (d *Duration) UnmarshalText(text []byte) error {
+	v, err := time.ParseDuration(string(text))
+	if err != nil || v < 0 {
+		return fmt.Errorf("bad duration %q: want a number and a unit, as in \"1s\" or \"200ms\"", text)
+	}
+	*d = Duration(v)
+	return nil
+}
+
+// String writes d as Go does.
+func (d Duration) String() string { return time.Duration(d).String() }

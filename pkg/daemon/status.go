@@ -1,0 +1,259 @@
+package daemon
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"sync"
+	"text/tabwriter"
+	"time"
+
+	"rozobox/pkg/chunk"
+	"rozobox/pkg/cluster"
+)
+
+// Status is what `rozobox status --json` prints and /v1/status answers. It is
+// an interface: keys are only ever added.
+type Status struct {
+	// Health is "healthy", "degraded" (all volumes are served, with less
+	// protection than they were made for) or "unavailable" (a volume, or the
+	// gateway, does not serve).
+	Health  string         `json:"health"`
+	Cluster string         `json:"cluster"`
+	Gateway GatewayStatus  `json:"gateway"`
+	Nodes   []NodeStatus   `json:"nodes"`
+	Volumes []VolumeStatus `json:"volumes"`
+}
+
+// The values of Status.Health.
+const (
+	Healthy     = "healthy"
+	Degraded    = "degraded"
+	Unavailable = "unavailable"
+)
+
+// GatewayStatus is the gateway as it sees itself.
+type GatewayStatus struct {
+	ID            string  `json:"id"`
+	Version       string  `json:"version"`
+	UptimeSeconds float64 `json:"uptime_seconds"`
+	// State is "serving", "starting" or "unavailable".
+	State string `json:"state"`
+	// Why says what is wrong, where something is.
+	Why string `json:"why,omitempty"`
+	// NBDAddr is where the volumes are exported; empty for none.
+	NBDAddr string `json:"nbd_addr"`
+}
+
+// NodeStatus is one chunk server.
+type NodeStatus struct {
+	ID   string `json:"id"`
+	Addr string `json:"addr"`
+	// State is "idle", "working" (a chunk was read or written within the last
+	// second) or "unavailable".
+	State string `json:"state"`
+	// Sync is "in", "out", "resyncing" or "lost": the worst of what the
+	// volumes' superblocks record. It is "unknown" where no gateway runs and
+	// nobody who may read superblocks asks.
+	Sync          string `json:"sync"`
+	UsedBytes     uint64 `json:"used_bytes"`
+	CapacityBytes uint64 `json:"capacity_bytes"`
+	// FreeBytes is what new data may still take.
+	FreeBytes uint64 `json:"free_bytes"`
+	ReadOnly  bool   `json:"read_only"`
+	// Why says what is wrong, where something is.
+	Why string `json:"why,omitempty"`
+}
+
+// VolumeStatus is one volume.
+type VolumeStatus struct {
+	Name           string `json:"name"`
+	ID             string `json:"id"`
+	SizeBytes      int64  `json:"size_bytes"`
+	BlockSizeBytes int    `json:"block_size_bytes"`
+	DataChunks     int    `json:"data_chunks"`
+	ParityChunks   int    `json:"parity_chunks"`
+	ExtentBlocks   int64  `json:"extent_blocks"`
+	// StoredBytes is what the volume takes on all nodes that answer, parity
+	// included.
+	StoredBytes uint64 `json:"stored_bytes"`
+	// UnderProtectedBlocks counts blocks with fewer than all chunks placed.
+	UnderProtectedBlocks uint64 `json:"under_protected_blocks"`
+	// Incarnation rises when an opening may have lost replied writes.
+	Incarnation uint32 `json:"incarnation"`
+	// State is "serving", "opening", "waiting" (for what Why says), "deposed"
+	// (another gateway serves it) or "closed".
+	State string `json:"state"`
+	Why   string `json:"why,omitempty"`
+}
+
+// The states of nodes.
+const (
+	nodeIdle        = "idle"
+	nodeWorking     = "working"
+	nodeUnavailable = "unavailable"
+
+	syncUnknown = "unknown"
+)
+
+const (
+	// statTimeout bounds the wait for one node's figures. It is short of what
+	// a person notices as a hang, and ten times a busy card's pause.
+	statTimeout = time.Second
+
+	// workingFor is how long after its last chunk a node still shows as
+	// working.
+	workingFor = time.Second
+)
+
+// peer is a node as configured, and the way to it.
+type peer struct {
+	Node
+	store chunk.Store
+}
+
+// report is what a node answered.
+type report struct {
+	stat chunk.Stat
+	err  error
+}
+
+// survey asks all peers for their figures, side by side.
+func survey(ctx context.Context, peers []peer) []report {
+	ctx, cancel := context.WithTimeout(ctx, statTimeout)
+	defer cancel()
+	reports := make([]report, len(peers))
+	var wg sync.WaitGroup
+	for i, p := range peers {
+		wg.Go(func() { reports[i].stat, reports[i].err = p.store.Stat(ctx) })
+	}
+	wg.Wait()
+	return reports
+}
+
+func (r report) status(n Node) NodeStatus {
+	s := NodeStatus{
+		ID:            n.ID,
+		Addr:          n.Addr,
+		State:         nodeIdle,
+		Sync:          cluster.In.String(),
+		UsedBytes:     r.stat.UsedBytes,
+		CapacityBytes: r.stat.CapacityBytes,
+		FreeBytes:     r.stat.FreeBytes,
+		ReadOnly:      r.stat.ReadOnly,
+	}
+	switch {
+	case r.err != nil:
+		s.State, s.Why = nodeUnavailable, r.err.Error()
+	case r.stat.ReadOnly:
+		s.Why = chunk.ErrReadOnly.Error()
+	case r.stat.Idle < workingFor && r.stat.Reads+r.stat.Writes > 0:
+		s.State = nodeWorking
+	}
+	return s
+}
+
+// stored adds up what the nodes hold of each volume.
+func stored(reports []report) map[chunk.VolumeID]uint64 {
+	sum := make(map[chunk.VolumeID]uint64)
+	for _, r := range reports {
+		for _, v := range r.stat.Volumes {
+			sum[v.ID] += v.StoredBytes
+		}
+	}
+	return sum
+}
+
+// addSync puts into the nodes' status what a superblock records, where that is
+// worse than what stands there.
+func addSync(nodes []NodeStatus, sb *cluster.Superblock) {
+	rank := map[string]int{cluster.Out.String(): 1, cluster.Lost.String(): 2}
+	for i := range nodes {
+		at := sb.Index(chunk.NodeID(nodes[i].ID))
+		if at < 0 {
+			continue
+		}
+		if state := sb.Nodes[at].State.String(); rank[state] > rank[nodes[i].Sync] {
+			nodes[i].Sync = state
+		}
+	}
+}
+
+func volumeStatus(sb *cluster.Superblock, storedBytes uint64) VolumeStatus {
+	return VolumeStatus{
+		Name:           sb.Name,
+		ID:             sb.Volume.String(),
+		SizeBytes:      sb.Geometry.Size,
+		BlockSizeBytes: sb.Geometry.BlockSize,
+		DataChunks:     sb.Geometry.Data,
+		ParityChunks:   sb.Geometry.Parity,
+		ExtentBlocks:   sb.Geometry.Extent,
+		StoredBytes:    storedBytes,
+		Incarnation:    sb.Incarnation,
+	}
+}
+
+// judge sets the health from all the rest.
+func (s *Status) judge() {
+	s.Health = Healthy
+	for _, n := range s.Nodes {
+		if n.State == nodeUnavailable || n.Sync != cluster.In.String() || n.ReadOnly {
+			s.Health = Degraded
+		}
+	}
+	for _, v := range s.Volumes {
+		if v.UnderProtectedBlocks > 0 {
+			s.Health = Degraded
+		}
+	}
+	for _, v := range s.Volumes {
+		if v.State != stateServing {
+			s.Health = Unavailable
+		}
+	}
+	if s.Gateway.State != stateServing {
+		s.Health = Unavailable
+	}
+}
+
+// Print writes s for people: words and aligned columns.
+func (s *Status) Print(w io.Writer) error {
+	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	fmt.Fprintf(t, "Cluster %s is %s.\n", s.Cluster, s.Health)
+	s.Gateway.print(t)
+	fmt.Fprint(t, "\nNODE\tADDRESS\tSTATE\tSYNC\tUSED\tCAPACITY\t\n")
+	for _, n := range s.Nodes {
+		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n",
+			n.ID, n.Addr, n.State, n.Sync, about(n.UsedBytes), about(n.CapacityBytes), n.Why)
+	}
+	fmt.Fprintln(t)
+	PrintVolumes(t, s.Volumes)
+	return t.Flush()
+}
+
+// PrintVolumes writes a table of volumes, its columns ended by tabs.
+func PrintVolumes(t *tabwriter.Writer, volumes []VolumeStatus) {
+	if len(volumes) == 0 {
+		fmt.Fprintln(t, "No volumes.")
+		return
+	}
+	fmt.Fprint(t, "VOLUME\tSIZE\tBLOCK\tDATA+PARITY\tSTORED\tUNDER-PROTECTED\tSTATE\t\n")
+	for _, v := range volumes {
+		fmt.Fprintf(t, "%s\t%v\t%v\t%d+%d\t%s\t%d blocks\t%s\t%s\n",
+			v.Name, Size(v.SizeBytes), Size(v.BlockSizeBytes), v.DataChunks, v.ParityChunks,
+			about(v.StoredBytes), v.UnderProtectedBlocks, v.State, v.Why)
+	}
+}
+
+func (g *GatewayStatus) print(w io.Writer) {
+	if g.State == nodeUnavailable {
+		fmt.Fprintf(w, "The gateway is unavailable: %s\n", g.Why)
+		return
+	}
+	uptime := time.Duration(g.UptimeSeconds * float64(time.Second)).Round(time.Second)
+	fmt.Fprintf(w, "Gateway %s is %s, version %s, up %v", g.ID, g.State, g.Version, uptime)
+	if g.NBDAddr != "" {
+		fmt.Fprintf(w, ", NBD at %s", g.NBDAddr)
+	}
+	fmt.Fprintln(w, ".")
+}
