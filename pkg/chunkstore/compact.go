@@ -1,0 +1,265 @@
+package chunkstore
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"syscall"
+
+	"rozobox/pkg/chunk"
+)
+
+// compactor takes back the space of dead records. A victim is written anew
+// without them, under the same id, perhaps together with its neighbours:
+//
+//	segment-07  a b̶ c̶ d ┐
+//	segment-08  e̶ f̶ g   ┼─ copy ─> segment-07.new  a d g ─ rename ─> segment-07
+//	segment-0a  h̶ i     ┘ (08 and 0a are removed then, in order)
+//
+// The copies keep the order in which the records were first written, so that
+// the log can be replayed from its beginning whatever has been compacted. What
+// made a record dead is synced before the rename; the rename is durable before
+// the first removal, and each removal before the next. So a record that hides
+// others is there as long as one that it hides.
+type compactor struct {
+	kick     chan struct{}
+	suspects []uint32 // ids of segments to be verified in the background
+
+	mu   sync.Mutex // guards pass
+	pass *compactPass
+}
+
+// compactPass is one attempt, for those who wait for space; gained may be read
+// once done is closed.
+type compactPass struct {
+	done   chan struct{}
+	gained bool
+}
+
+func (c *compactor) wake() {
+	select {
+	case c.kick <- struct{}{}:
+	default:
+	}
+}
+
+func (c *compactor) join() *compactPass {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.pass == nil {
+		c.pass = &compactPass{done: make(chan struct{})}
+		c.wake()
+	}
+	return c.pass
+}
+
+func (c *compactor) take() *compactPass {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	p := c.pass
+	c.pass = nil
+	return p
+}
+
+// waitRoom lets compaction go first where the files leave no room for size
+// bytes. Where it gains nothing the caller's own check will say so.
+func (s *Store) waitRoom(ctx context.Context, size int64) {
+	for s.physical.Load()+size > s.limit()-s.space.segment && s.failure.Load() == nil {
+		p := s.compact.join()
+		select {
+		case <-p.done:
+			if !p.gained {
+				return
+			}
+		case <-ctx.Done():
+			return
+		case <-s.stopped:
+			return
+		}
+	}
+}
+
+func (s *Store) compactLoop(ctx context.Context) {
+	for {
+		select {
+		case <-s.compact.kick:
+		case <-ctx.Done():
+			return
+		}
+		for ctx.Err() == nil {
+			p := s.compact.take()
+			gained := s.compactOnce(ctx, p != nil)
+			if p != nil {
+				p.gained = gained
+				close(p.done)
+			}
+			if !gained && p == nil {
+				break
+			}
+		}
+	}
+}
+
+// compactOnce compacts one run, if any is worth it, and reports whether that
+// gave space back.
+func (s *Store) compactOnce(ctx context.Context, urgent bool) bool {
+	urgent = urgent || s.physical.Load() > s.limit()-s.space.reserve
+	run := s.victims(urgent)
+	if len(run) == 0 || s.failure.Load() != nil {
+		return false
+	}
+	before := s.physical.Load()
+	err := s.rewrite(run, func() error { return s.syncLog(ctx) })
+	if err != nil {
+		s.compactFailed(ctx, run, err)
+		return false
+	}
+	return s.physical.Load() < before
+}
+
+// compactFailed decides what an error means: no space passes, an unreadable
+// segment is left alone, a failed write is final.
+func (s *Store) compactFailed(ctx context.Context, run []*segment, err error) {
+	switch {
+	case ctx.Err() != nil || errors.Is(err, syscall.ENOSPC) || errors.Is(err, chunk.ErrNoSpace):
+	case errors.Is(err, errUnreadable):
+		s.logger.Warn("compaction leaves a segment alone", "dir", s.dir, "err", err)
+		s.mu.Lock()
+		for _, g := range run {
+			g.stuck = true
+		}
+		s.mu.Unlock()
+	default:
+		s.fail(fmt.Errorf("compaction: %w", err))
+	}
+}
+
+var errUnreadable = errors.New("cannot be read")
+
+// waste is what compaction would take back, 0 where it may not take the
+// segment; the caller holds mu.
+func (g *segment) waste() int64 {
+	if !g.durable || g.stuck {
+		return 0
+	}
+	const frame = 2 * headerSize // head and seal
+	return g.size - g.live - g.kept - g.framed - frame
+}
+
+const (
+	// lazyWaste: while there is room, a segment is compacted when half of it
+	// is dead, so that each byte copied gives back one at least.
+	lazyWaste = 2
+	// urgentWaste: without room, the worst segment is taken if a 64th is dead.
+	urgentWaste = 64
+	// neighbours join the run when a quarter of them is dead, or when they
+	// are small.
+	joinWaste = 4
+)
+
+// victims picks the segment with the most dead data and the neighbours that
+// fit into one file with it.
+func (s *Store) victims(urgent bool) []*segment {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	fraction := int64(lazyWaste)
+	if urgent {
+		fraction = urgentWaste
+	}
+	list, worst, most := s.segmentsInOrder(), -1, int64(0)
+	for i, g := range list {
+		if w := g.waste(); w > most && w*fraction >= g.size {
+			worst, most = i, w
+		}
+	}
+	if worst < 0 {
+		return nil
+	}
+	first, last := worst, worst
+	size := list[worst].size - most
+	joins := func(i int) bool {
+		if i < 0 || i >= len(list) || !list[i].durable || list[i].stuck {
+			return false
+		}
+		g := list[i]
+		rest := g.size - g.waste()
+		if size+rest > s.space.segment || g.waste()*joinWaste < g.size && g.size > s.space.segment/joinWaste {
+			return false
+		}
+		size += rest
+		return true
+	}
+	for joins(last + 1) {
+		last++
+	}
+	for joins(first - 1) {
+		first--
+	}
+	return list[first : last+1]
+}
+
+// rewrite replaces the segments of run, neighbours in order, by one copy.
+// settle makes durable what has made records dead.
+func (s *Store) rewrite(run []*segment, settle func() error) error {
+	c, err := s.copyRun(run)
+	if err != nil {
+		return err
+	}
+	if err := settle(); err != nil {
+		return errors.Join(err, c.abandon(s.fs))
+	}
+	rest := run
+	if c.empty() {
+		err = c.abandon(s.fs)
+		s.swap(c)
+	} else {
+		err = s.install(run[0], c)
+		rest = run[1:]
+	}
+	for _, g := range rest {
+		if err == nil {
+			err = s.discard(g)
+		}
+	}
+	return err
+}
+
+// install puts the copy in the place of the first of its run, and the index
+// onto the copy.
+func (s *Store) install(first *segment, c *copied) error {
+	if err := s.addSegment(c.to); err != nil {
+		return errors.Join(err, c.abandon(s.fs))
+	}
+	if err := s.fs.Rename(c.to.name, first.name); err != nil {
+		return fmt.Errorf("compaction: %w", err)
+	}
+	c.to.name = first.name
+	if err := s.fs.SyncDir(); err != nil {
+		return fmt.Errorf("compaction: %w", err)
+	}
+	s.swap(c)
+	s.forgetSegment(first)
+	return nil
+}
+
+// discard removes the file of a segment that nothing points to.
+func (s *Store) discard(g *segment) error {
+	if err := s.fs.Remove(g.name); err != nil {
+		return err
+	}
+	if err := s.fs.SyncDir(); err != nil {
+		return err
+	}
+	s.forgetSegment(g)
+	return nil
+}
+
+// forgetSegment frees the slot; the file stays open for reads under way.
+func (s *Store) forgetSegment(g *segment) {
+	s.mu.Lock()
+	s.segments[g.slot] = nil
+	s.mu.Unlock()
+	s.physical.Add(-g.size)
+	g.release()
+}

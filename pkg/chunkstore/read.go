@@ -1,0 +1,159 @@
+package chunkstore
+
+import (
+	"context"
+	"fmt"
+	"sync"
+
+	"rozobox/pkg/chunk"
+)
+
+// Read implements chunk.Data. A range takes one read of the file, and one
+// checksum for each 4 KiB of it.
+func (s *Store) Read(ctx context.Context, term chunk.Term, gets []chunk.Get) ([]chunk.Chunk, error) {
+	if err := checkGets(gets); err != nil {
+		return nil, s.wrap(term.Volume, err)
+	}
+	v, err := s.enter(ctx, term)
+	if err != nil {
+		return nil, err
+	}
+	found := make([]chunk.Chunk, len(gets))
+	total := 0
+	for i := range gets {
+		if err := ctx.Err(); err != nil {
+			return nil, s.wrap(v.id, fmt.Errorf("read: %w: %w", chunk.ErrUnavailable, err))
+		}
+		if found[i], err = s.readChunk(v, &gets[i]); err != nil {
+			return nil, err
+		}
+		total += len(gets[i].Dst)
+	}
+	s.counts.read(len(gets), total)
+	return found, s.still(v, term)
+}
+
+func checkGets(gets []chunk.Get) error {
+	if len(gets) > chunk.MaxOps {
+		return fmt.Errorf("read of %d chunks: %w", len(gets), chunk.ErrInvalid)
+	}
+	total := 0
+	for i := range gets {
+		if gets[i].Index >= chunk.MaxWidth || gets[i].Block > maxBlock {
+			return fmt.Errorf("read: block %d index %d: %w", gets[i].Block, gets[i].Index, chunk.ErrInvalid)
+		}
+		total += len(gets[i].Dst)
+	}
+	if total > chunk.MaxRequestBytes {
+		return fmt.Errorf("read of %d bytes: %w", total, chunk.ErrInvalid)
+	}
+	return nil
+}
+
+func (s *Store) readChunk(v *volume, get *chunk.Get) (chunk.Chunk, error) {
+	atMost := get.AtMost
+	if atMost == 0 {
+		atMost = ^chunk.Version(0)
+	}
+	s.mu.RLock()
+	if s.closing.Load() {
+		s.mu.RUnlock()
+		return chunk.Chunk{}, s.closedError()
+	}
+	e, ok := v.index.newest(makeKey(get.Block, get.Index), atMost)
+	if !ok {
+		s.mu.RUnlock()
+		return chunk.Chunk{State: chunk.Absent}, nil
+	}
+	g := s.segments[e.loc.slot()]
+	g.acquire()
+	s.mu.RUnlock()
+	defer g.release()
+	return chunk.Chunk{Version: e.version, State: s.readEntry(v, e, g, get)}, nil
+}
+
+// readEntry reads from g, which the caller has acquired.
+func (s *Store) readEntry(v *volume, e entry, g *segment, get *chunk.Get) chunk.ChunkState {
+	length := int64(e.loc.length())
+	off, n := int64(get.Off), int64(len(get.Dst))
+	switch {
+	case e.loc.has(locDamaged) || !e.loc.has(locTombstone) && off+n > length:
+		return chunk.Damaged
+	case e.loc.has(locTombstone):
+		return chunk.Tombstone
+	case n == 0:
+		return chunk.Present
+	}
+	if !s.readRange(v, e, g, off, get.Dst) {
+		s.markDamaged(v, e)
+		return chunk.Damaged
+	}
+	return chunk.Present
+}
+
+// scratch holds a stored range while it is verified.
+var scratch = sync.Pool{New: func() any { return new([]byte) }}
+
+// readRange reads and verifies the part of a payload that dst needs. Header
+// bytes in front of it make the seed: they need not be read.
+func (s *Store) readRange(v *volume, e entry, g *segment, off int64, dst []byte) bool {
+	sp := spanOf(int64(e.loc.length()), off, int64(len(dst)))
+	p := scratch.Get().(*[]byte)
+	defer scratch.Put(p)
+	if need := headerSize + sp.size; int64(cap(*p)) < need {
+		*p = make([]byte, need)
+	}
+	b := (*p)[:headerSize+sp.size]
+	r := e.record(v.id)
+	r.encode(b)
+	if g.readAt(b[headerSize:], e.loc.offset()+headerSize+sp.off) != nil {
+		return false
+	}
+	return sp.open(dst, b[headerSize:], off-sp.first*unitSize, payloadSeed(b))
+}
+
+// record returns the header that e was read from, without what the index
+// does not keep.
+func (e entry) record(id chunk.VolumeID) record {
+	r := record{
+		kind: kindPut, index: uint8(e.key), volume: id, block: e.key >> 8,
+		version: e.version, length: e.loc.length(),
+	}
+	switch {
+	case e.loc.has(locDrop):
+		r.kind = kindDrop
+	case e.loc.has(locTombstone):
+		r.kind = kindTombstone
+	case r.length == 0:
+		r.flags = flagLost
+	}
+	return r
+}
+
+// intact reads and verifies a whole record.
+func (s *Store) intact(v *volume, e entry, g *segment) bool {
+	if e.loc.has(locTombstone) || e.loc.has(locDrop) {
+		return true
+	}
+	if !s.readRange(v, e, g, 0, make([]byte, e.loc.length())) {
+		s.markDamaged(v, e)
+		return false
+	}
+	return true
+}
+
+// markDamaged remembers that a record fails its checksum, unless it has been
+// replaced or moved meanwhile.
+func (s *Store) markDamaged(v *volume, e entry) {
+	s.mu.Lock()
+	found := v.index.find(e)
+	fresh := found != nil && found.loc == e.loc
+	if fresh {
+		found.loc |= locDamaged
+	}
+	s.mu.Unlock()
+	if fresh {
+		s.logger.Warn("damaged chunk", "dir", s.dir, "volume", v.id,
+			"block", e.key>>8, "index", uint8(e.key), "version", e.version)
+	}
+}

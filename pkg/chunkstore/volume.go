@@ -1,0 +1,162 @@
+package chunkstore
+
+import (
+	"rozobox/pkg/chunk"
+)
+
+// volume is what the node knows of one volume.
+type volume struct {
+	id     chunk.VolumeID
+	office chan struct{} // a token; held across grants and superblock writes
+	file   File          // nil until the first grant; owned by the holder of office
+
+	// Guarded by Store.mu. The term and w change under turn too, so that its
+	// holder may rely on them.
+	epoch      uint32
+	nonce      uint64
+	superblock chunk.Superblock
+	w          chunk.Version // the last W in the log
+	wSynced    chunk.Version // the last W in the durable part of the log
+	index      index
+	lastEpoch  uint32              // of the versions that the replay has seen
+	versions   uint64              // versions held, drops not counted
+	stored     uint64              // payload bytes of the newest version of each chunk
+	fresh      []uint64            // chunks of more than one version, written since the last sync
+	waiting    map[uint64]struct{} // chunks whose older versions wait for W
+}
+
+func newVolume(id chunk.VolumeID) *volume {
+	v := &volume{id: id, office: make(chan struct{}, 1), waiting: map[uint64]struct{}{}}
+	v.office <- struct{}{}
+	return v
+}
+
+// check compares a term with what was granted.
+func (v *volume) check(t chunk.Term) error {
+	switch {
+	case v.epoch == 0 || t.Epoch > v.epoch:
+		return chunk.ErrNotGranted
+	case t.Epoch < v.epoch || t.Nonce != v.nonce:
+		return chunk.ErrDeposed
+	}
+	return nil
+}
+
+func (v *volume) newestLength(key uint64) uint64 {
+	e, _ := v.index.newest(key, ^chunk.Version(0))
+	return uint64(e.loc.length())
+}
+
+// hold puts an entry into the index, in place of one of the same identity.
+func (s *Store) hold(v *volume, e entry) {
+	if old := v.index.find(e); old != nil {
+		s.forget(v, *old)
+	}
+	before := v.newestLength(e.key)
+	v.index.insert(e)
+	v.stored += v.newestLength(e.key) - before
+	s.account(v, e, 1)
+}
+
+// forget takes an entry out of the index.
+func (s *Store) forget(v *volume, e entry) {
+	before := v.newestLength(e.key)
+	v.index.remove(e)
+	v.stored += v.newestLength(e.key) - before
+	s.account(v, e, -1)
+}
+
+func (s *Store) account(v *volume, e entry, sign int) {
+	g := s.segments[e.loc.slot()]
+	g.live += int64(sign) * e.size()
+	s.held.Add(int64(sign) * e.size())
+	if !e.loc.has(locDrop) {
+		g.livePuts += sign
+		v.versions += uint64(sign)
+	}
+}
+
+// put makes a version visible, and remembers the chunk if that, or W, may
+// free an older one.
+func (s *Store) put(v *volume, e entry) {
+	s.hold(v, e)
+	versions := 0
+	for _, o := range v.index.between(e.key, e.key) {
+		if !o.loc.has(locDrop) {
+			versions++
+		}
+	}
+	if versions > 1 {
+		v.fresh = append(v.fresh, e.key)
+	}
+}
+
+// drop removes what stands before it of one chunk, or of all of a block, and
+// is itself remembered, as long as the log holds a record that it hides.
+func (s *Store) drop(v *volume, e entry) {
+	first, last := e.key, e.key
+	if uint8(e.key) == chunk.AllIndexes {
+		first = e.key &^ 0xff
+	}
+	for _, o := range v.index.between(first, last) {
+		if o.version <= e.version {
+			s.forget(v, o)
+		}
+	}
+	s.hold(v, e)
+}
+
+// hides reports whether a drop of e would change anything, now or after a
+// restart. What is in the log but not in the index is hidden by something that
+// is in the index.
+func (v *volume) hides(key uint64, version chunk.Version) bool {
+	first := key
+	if uint8(key) == chunk.AllIndexes {
+		first &^= 0xff
+	}
+	for _, o := range v.index.between(first, key) {
+		if o.loc.has(locDrop) && o.key == key && o.version >= version {
+			continue
+		}
+		return true
+	}
+	return false
+}
+
+// collect frees the versions of a chunk that a newer one at or below W has
+// superseded, where that one and that W are durable. It reports whether
+// nothing is left that could be freed later.
+func (s *Store) collect(v *volume, key uint64, synced position) bool {
+	left := 0
+	var keeper chunk.Version
+	entries := v.index.between(key, key)
+	for _, e := range entries {
+		if !e.loc.has(locDrop) {
+			left++
+			if e.version <= v.wSynced && !e.loc.has(locDamaged) && s.positionOf(e) < synced {
+				keeper = e.version
+			}
+		}
+	}
+	for _, e := range entries {
+		if !e.loc.has(locDrop) && e.version < keeper {
+			s.forget(v, e)
+			left--
+		}
+	}
+	return left <= 1
+}
+
+func (s *Store) positionOf(e entry) position {
+	return at(s.segments[e.loc.slot()].id, e.loc.offset())
+}
+
+// clearVolume forgets all chunks of a deleted volume.
+func (s *Store) clearVolume(v *volume) {
+	v.index.ascend(entry{}, func(e *entry) bool {
+		s.account(v, *e, -1)
+		return true
+	})
+	v.index, v.stored, v.fresh = index{}, 0, nil
+	clear(v.waiting)
+}

@@ -1,0 +1,280 @@
+package chunkstore
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+
+	"rozobox/pkg/chunk"
+)
+
+// Write implements chunk.Data. Payloads are copied and summed before the turn
+// is taken; under it each operation is decided, and what is left of the batch
+// goes to the log in one write.
+func (s *Store) Write(ctx context.Context, term chunk.Term, ops []chunk.Op) (chunk.Ack, error) {
+	if err := checkOps(ops); err != nil {
+		return chunk.Ack{}, s.wrap(term.Volume, err)
+	}
+	if _, _, err := s.admit(term); err != nil { // before any work for it
+		return chunk.Ack{}, err
+	}
+	b := newBatch(s, term.Volume, ops)
+	defer b.release()
+	s.waitRoom(ctx, int64(len(b.buf)))
+	if err := s.takeTurn(ctx); err != nil {
+		return chunk.Ack{}, err
+	}
+	errs, err := s.writeBatch(term, b)
+	s.giveTurn()
+	if err != nil {
+		return chunk.Ack{}, err
+	}
+	s.counts.wrote(len(ops), b.bytes)
+	return chunk.Ack{Instance: s.instance, FreeBytes: s.free(), Errs: errs}, nil
+}
+
+// checkOps validates everything that does not depend on what the node holds.
+func checkOps(ops []chunk.Op) error {
+	if len(ops) > chunk.MaxOps {
+		return fmt.Errorf("write of %d operations: %w", len(ops), chunk.ErrInvalid)
+	}
+	total := 0
+	for i := range ops {
+		if err := checkOp(&ops[i]); err != nil {
+			return fmt.Errorf("write: operation %d: %w", i, err)
+		}
+		total += len(ops[i].Data)
+	}
+	if total > chunk.MaxRequestBytes {
+		return fmt.Errorf("write of %d bytes: %w", total, chunk.ErrInvalid)
+	}
+	return nil
+}
+
+func checkOp(op *chunk.Op) error {
+	n, index := len(op.Data), op.Index
+	if op.Kind == chunk.OpDrop && index == chunk.AllIndexes {
+		index = 0
+	}
+	switch {
+	case op.Kind < chunk.OpPut || op.Kind > chunk.OpDrop:
+		return fmt.Errorf("kind %d: %w", op.Kind, chunk.ErrInvalid)
+	case !validChunk(op.Block, index, op.Version):
+		return fmt.Errorf("block %d index %d version %s: %w", op.Block, op.Index, op.Version, chunk.ErrInvalid)
+	case (op.Kind == chunk.OpPut) != (n > 0) || n%chunk.ChunkAlign != 0 || n > chunk.MaxChunkSize:
+		return fmt.Errorf("payload of %d bytes: %w", n, chunk.ErrInvalid)
+	}
+	return nil
+}
+
+// batch is a Write on its way: its records one after the other in buf, behind
+// room for a watermark.
+type batch struct {
+	ops    []chunk.Op
+	buf    []byte
+	recs   []staged // those decided for and not yet in the log
+	opOf   []int    // which op each of recs comes from
+	blocks map[uint64]struct{}
+	from   int64 // in buf: the next op's record
+	to     int64 // in buf: behind the last of recs
+	staged int64 // bytes of recs
+	bytes  int   // payload of all ops
+}
+
+var batches = sync.Pool{New: func() any { return &batch{blocks: map[uint64]struct{}{}} }}
+
+// keptBuffer bounds what an idle batch keeps: the largest request and its headers.
+const keptBuffer = chunk.MaxRequestBytes + chunk.MaxRequestBytes/8
+
+func newBatch(s *Store, id chunk.VolumeID, ops []chunk.Op) *batch {
+	b := batches.Get().(*batch)
+	b.ops, b.from, b.to, b.bytes = ops, headerSize, headerSize, 0
+	size := int64(headerSize)
+	for i := range ops {
+		size += headerSize + storedSize(int64(len(ops[i].Data)))
+	}
+	if int64(cap(b.buf)) < size {
+		b.buf = make([]byte, size)
+	}
+	b.buf = b.buf[:size]
+	off, synced := int64(headerSize), position(s.synced.Load())
+	for i := range ops {
+		r := opRecord(&ops[i], id)
+		r.synced = synced
+		p := b.buf[off : off+r.size()]
+		r.encode(p)
+		encodePayload(p[headerSize:], ops[i].Data, payloadSeed(p))
+		b.bytes += len(ops[i].Data)
+		off += r.size()
+	}
+	return b
+}
+
+func opRecord(op *chunk.Op, id chunk.VolumeID) record {
+	kinds := [...]kind{chunk.OpPut: kindPut, chunk.OpTombstone: kindTombstone, chunk.OpDrop: kindDrop}
+	return record{
+		kind: kinds[op.Kind], index: op.Index, volume: id, block: op.Block,
+		version: op.Version, length: uint32(len(op.Data)),
+	}
+}
+
+func (b *batch) release() {
+	b.ops = nil
+	b.reset()
+	if cap(b.buf) <= keptBuffer {
+		batches.Put(b)
+	}
+}
+
+func (b *batch) reset() {
+	clear(b.recs)
+	b.recs, b.opOf, b.staged = b.recs[:0], b.opOf[:0], 0
+	clear(b.blocks)
+}
+
+// stage moves a record down to the others that go to the log.
+func (b *batch) stage(r record, low bool, op int) {
+	n := r.size()
+	if b.to != b.from {
+		copy(b.buf[b.to:], b.buf[b.from:b.from+n])
+	}
+	b.add(r, low, op)
+	b.blocks[r.block] = struct{}{}
+}
+
+// stageWatermark puts W in front of everything.
+func (b *batch) stageWatermark(id chunk.VolumeID, w chunk.Version, synced position) {
+	r := record{kind: kindWatermark, volume: id, version: w, synced: synced}
+	r.encode(b.buf[:headerSize])
+	b.to = 0
+	b.add(r, false, noOp)
+}
+
+const noOp = -1
+
+func (b *batch) add(r record, low bool, op int) {
+	b.recs = append(b.recs, staged{record: r, low: low, from: b.to})
+	b.opOf = append(b.opOf, op)
+	b.to += r.size()
+	b.staged += r.size()
+}
+
+// writeBatch decides and appends; the caller holds the turn.
+func (s *Store) writeBatch(term chunk.Term, b *batch) ([]error, error) {
+	v, behind, err := s.admit(term)
+	if err != nil {
+		return nil, err
+	}
+	if err := s.writable(); err != nil {
+		return nil, err
+	}
+	if v.superblock.Deleted {
+		return nil, s.wrap(v.id, fmt.Errorf("write to a deleted volume: %w", chunk.ErrInvalid))
+	}
+	if behind {
+		b.stageWatermark(v.id, term.Watermark, position(s.synced.Load()))
+	}
+	w := max(v.w, term.Watermark)
+	errs := make([]error, len(b.ops))
+	limit := s.limit()
+	for i := range b.ops {
+		r := opRecord(&b.ops[i], v.id)
+		if _, again := b.blocks[r.block]; again {
+			s.flushBatch(v, b, errs) // decided by what the index holds then
+		}
+		if keep, low, err := s.decide(v, &b.ops[i], w, limit-b.staged); err != nil {
+			errs[i] = s.opError(&b.ops[i], err)
+		} else if keep {
+			b.stage(r, low, i)
+		}
+		b.from += r.size()
+	}
+	s.flushBatch(v, b, errs)
+	return summary(errs)
+}
+
+// summary returns no errors where there are none, and one for the whole where
+// the store failed before any operation was done.
+func summary(errs []error) ([]error, error) {
+	some, all := false, len(errs) > 0
+	for _, err := range errs {
+		some = some || err != nil
+		all = all && errors.Is(err, chunk.ErrReadOnly)
+	}
+	switch {
+	case all:
+		return nil, errs[0]
+	case some:
+		return errs, nil
+	}
+	return nil, nil
+}
+
+// flushBatch appends what is staged and publishes it.
+func (s *Store) flushBatch(v *volume, b *batch, errs []error) {
+	if len(b.recs) == 0 {
+		return
+	}
+	done, err := s.append(b.buf, b.recs)
+	s.publish(v, b.recs[:done])
+	for _, op := range b.opOf[done:] {
+		if op != noOp { // as in enter: a card may fail to note W
+			errs[op] = s.opError(&b.ops[op], err)
+		}
+	}
+	b.reset()
+}
+
+func (s *Store) opError(op *chunk.Op, err error) error {
+	return fmt.Errorf("chunkstore %s: block %d index %d version %s: %w",
+		s.dir, op.Block, op.Index, op.Version, err)
+}
+
+// decide says whether an operation goes to the log. nil without keep means
+// that it is acknowledged without effect. The caller holds the turn.
+func (s *Store) decide(v *volume, op *chunk.Op, w chunk.Version, limit int64) (keep, low bool, err error) {
+	key := makeKey(op.Block, op.Index)
+	if op.Kind == chunk.OpDrop {
+		s.mu.RLock()
+		defer s.mu.RUnlock()
+		return v.hides(key, op.Version), false, nil
+	}
+	if s.holdsIntact(v, key, op.Version) {
+		return false, false, nil
+	}
+	if op.Version <= w {
+		if !op.Repair {
+			return false, false, chunk.ErrSettled
+		}
+		s.mu.RLock()
+		newest, ok := v.index.newest(key, w)
+		s.mu.RUnlock()
+		if ok && newest.version > op.Version {
+			return false, false, nil
+		}
+		low = true
+	}
+	reserved := op.Repair || op.Kind == chunk.OpTombstone
+	size := headerSize + storedSize(int64(len(op.Data)))
+	if !s.admits(limit, size, reserved) {
+		return false, false, chunk.ErrNoSpace
+	}
+	return true, low, nil
+}
+
+// holdsIntact reports whether the node has this version. It reads what it
+// has: a copy that is acknowledged once more must be there.
+func (s *Store) holdsIntact(v *volume, key uint64, version chunk.Version) bool {
+	s.mu.RLock()
+	found := v.index.version(key, version)
+	if found == nil || found.loc.has(locDamaged) {
+		s.mu.RUnlock()
+		return false
+	}
+	e, g := *found, s.segments[found.loc.slot()]
+	g.acquire()
+	s.mu.RUnlock()
+	defer g.release()
+	return s.intact(v, e, g)
+}
