@@ -29,8 +29,8 @@ func newRoot() *cobra.Command {
 		newGateway(),
 		newVolume(),
 		newStatus(),
-		newAttachCommand(),
-		newDetachCommand(),
+		newAttach(),
+		newDetach(),
 		newVersion(),
 	)
 	return root
