@@ -36,9 +36,10 @@ type Office interface {
 	// It needs no term.
 	Superblock(ctx context.Context, volume VolumeID) (Superblock, error)
 
-	// PutSuperblock stores sb durably before it returns. A number at or below
-	// the stored one's is accepted without effect when it is the same record,
-	// else it is ErrInvalid. The first live superblock of a volume claims its
+	// PutSuperblock stores sb durably before it returns. Superblocks are
+	// ordered by epoch, then number. The one that is stored is accepted again
+	// without effect; another that is not newer, and a live one after a deleted
+	// one, is ErrInvalid. The first live superblock of a volume claims its
 	// name (ErrNameTaken); a deleted one gives up the name and every chunk of
 	// the volume, and is kept.
 	PutSuperblock(ctx context.Context, term Term, sb Superblock) error

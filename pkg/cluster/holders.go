@@ -3,34 +3,28 @@ package cluster
 // NoHolder stands in a list of holders where no node can take the chunk.
 const NoHolder = -1
 
-// Holders fills holders, one entry per chunk index, with the node that a new
-// version of the chunk must reach: its home if that is in, else the next spare
-// that is in and not taken yet, else NoHolder. placed is the block's
-// permutation from Place. Entries that already name a node which is in are
-// kept, so that the copies of a version do not move when another node goes.
-// The caller starts with NoHolder everywhere.
+// Holders fills holders, one entry per chunk index, with the node that a
+// version of the chunk must reach: its home if that is in, else a spare that
+// is in, else NoHolder. placed is the block's permutation from Place. A spare
+// that stands already and is in stays, so that the copies of a version do not
+// move when another node goes. The caller starts with NoHolder everywhere.
 func Holders(holders []int8, placed []uint8, nodes []Member) {
 	for i, n := range holders {
-		if n != NoHolder && nodes[n].State != In {
+		if home := placed[i]; nodes[home].State == In {
+			holders[i] = int8(home)
+		} else if n != NoHolder && nodes[n].State != In {
 			holders[i] = NoHolder
 		}
 	}
-	width, spare := len(holders), len(holders)
+	spares := placed[len(holders):]
 	for i, n := range holders {
-		if n != NoHolder {
-			continue
+		for n == NoHolder && len(spares) > 0 {
+			if s := spares[0]; nodes[s].State == In && !taken(holders, s) {
+				n = int8(s)
+			}
+			spares = spares[1:]
 		}
-		if home := placed[i]; nodes[home].State == In {
-			holders[i] = int8(home)
-			continue
-		}
-		for spare < len(placed) && (nodes[placed[spare]].State != In || taken(holders[:width], placed[spare])) {
-			spare++
-		}
-		if spare < len(placed) {
-			holders[i] = int8(placed[spare])
-			spare++
-		}
+		holders[i] = n
 	}
 }
 

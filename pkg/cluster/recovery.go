@@ -27,7 +27,8 @@ type Evidence struct {
 	Records []Record
 }
 
-// Record is one version of one chunk on one node.
+// Record is one version of one chunk on one node. Index is below k+m: the
+// caller has checked what nodes say.
 type Record struct {
 	Index     uint8
 	Version   chunk.Version

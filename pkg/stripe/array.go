@@ -49,12 +49,12 @@ func newArray(opts Options, o *opening) (*Array, error) {
 		return nil, err
 	}
 	life, stop := context.WithCancel(context.Background())
+	place := cluster.NewPlacement(o.sb.Volume, o.sb.Nodes, o.sb.Geometry)
 	a := &Array{
-		opts: opts, volume: o.sb.Volume, geo: o.sb.Geometry, code: code,
-		place: cluster.NewPlacement(o.sb.Volume, o.sb.Nodes, o.sb.Geometry),
+		opts: opts, volume: o.sb.Volume, geo: o.sb.Geometry, code: code, place: place,
 		epoch: o.epoch, nonce: o.nonce,
 		life: life, stop: stop, super: make(chan struct{}, 1),
-		sb: o.sb, ledger: newLedger(o.sb, o.watermark), number: o.sb.Number,
+		sb: o.sb, ledger: newLedger(o.sb, place, o.watermark), number: o.sb.Number,
 		changed: make(chan struct{}),
 	}
 	for i := range o.sb.Nodes {

@@ -15,12 +15,14 @@ import (
 //	           ^                 │
 //	           └── the node restarted, or another holder is needed
 //
-//	all copies acknowledged: the client's reply
-//	all copies synced, and all older versions settled: W passes it
+//	all copies that count acknowledged: the client's reply
+//	all synced, and all older versions settled: W passes it
 type ledger struct {
-	nodes       []node // by index in the superblock
-	members     []cluster.Member
+	width       int // k+m
 	writeQuorum int
+	place       *cluster.Placement
+	members     []cluster.Member // of the durable superblock
+	nodes       []node           // by index in the superblock
 
 	watermark chunk.Version // W: every version up to it is settled
 	writes    []*write      // above W, oldest first
@@ -32,11 +34,22 @@ type ledger struct {
 type node struct {
 	instance chunk.InstanceID // the start of the node whose word counts
 	queue    []item           // to be sent, oldest first
+	flying   int              // batches taken and not answered
 	unsynced []item           // acknowledged by instance, not known to be synced
 	free     uint64           // bytes for new data, as last reported
 	pending  uint64           // bytes queued or under way, which free does not know of
 	mark     chunk.Version    // the newest W that the node has synced
+	follow   follow
 }
+
+// follow says how a node that is out takes part in new writes.
+type follow uint8
+
+const (
+	apart     follow = iota // not at all
+	following               // it is being resynced: it gets its chunks, which do not count
+	joining                 // it is about to be in: they count beside those of its spares
+)
 
 // room returns how many bytes of new data the node can take.
 func (n *node) room() uint64 {
@@ -48,20 +61,22 @@ func (n *node) room() uint64 {
 
 // write is one version: frozen content, and where its copies stand.
 type write struct {
-	version  chunk.Version
-	block    uint64
-	chunks   [][]byte // by chunk index; nil for a tombstone; never changed
-	holders  []int8   // by chunk index, cluster.NoHolder where there is none
-	copies   []copied // by chunk index, of the holder
-	waiting  int      // holders that have not acknowledged
-	unsynced int      // holders that have not synced
-	replied  chan struct{}
+	version chunk.Version
+	block   uint64
+	chunks  [][]byte // by chunk index; nil for a tombstone; never changed
+	holders []int8   // by chunk index, cluster.NoHolder where there is none
+	copies  []*copied
+	replied chan struct{} // closed when every copy that counts was acknowledged
 }
 
-// copied is the state of one chunk on its holder.
+// copied is one chunk of a write on one node.
 type copied struct {
+	index    uint8
+	counts   bool // for the reply and for W
+	urgent   bool // may use the card's reserve: it was refused for want of space
+	gone     bool // the node is no holder any more
+	node     int8
 	state    copyState
-	urgent   bool             // may use the card's reserve: it was refused for want of space
 	instance chunk.InstanceID // that acknowledged it
 }
 
@@ -73,16 +88,16 @@ const (
 	synced
 )
 
-// item is one chunk of one version, on its way to the node that holds it.
+// item is a copy on its way.
 type item struct {
 	*write
-	index uint8
+	*copied
 }
 
 func (it item) op() chunk.Op {
 	op := chunk.Op{
 		Kind: chunk.OpTombstone, Block: it.block, Index: it.index, Version: it.version,
-		Repair: it.copies[it.index].urgent,
+		Repair: it.urgent,
 	}
 	if it.chunks != nil {
 		op.Kind, op.Data = chunk.OpPut, it.chunks[it.index]
@@ -97,35 +112,49 @@ func (it item) size() int {
 	return len(it.chunks[it.index])
 }
 
-func newLedger(sb *cluster.Superblock, watermark chunk.Version) *ledger {
-	l := &ledger{
-		nodes:     make([]node, len(sb.Nodes)),
-		watermark: watermark,
-		latest:    map[uint64]*write{},
+func newLedger(sb *cluster.Superblock, place *cluster.Placement, watermark chunk.Version) *ledger {
+	return &ledger{
+		width: sb.Geometry.Width(), writeQuorum: sb.WriteQuorum(), place: place,
+		members: sb.Nodes, nodes: make([]node, len(sb.Nodes)),
+		watermark: watermark, latest: map[uint64]*write{},
 	}
-	l.setSuperblock(sb)
-	return l
 }
 
+// setSuperblock takes note of who is in, and places anew what must be.
 func (l *ledger) setSuperblock(sb *cluster.Superblock) {
 	l.members, l.writeQuorum = sb.Nodes, sb.WriteQuorum()
+	for _, w := range l.writes {
+		l.arrange(w)
+	}
+}
+
+// setFollow changes how a node takes part.
+func (l *ledger) setFollow(n int, f follow) {
+	l.nodes[n].follow = f
+	for _, w := range l.writes {
+		l.arrange(w)
+	}
 }
 
 // add enters a new version and queues its chunks. Versions come in order.
-func (l *ledger) add(v chunk.Version, block uint64, chunks [][]byte, placed []uint8, width int) *write {
+func (l *ledger) add(v chunk.Version, block uint64, chunks [][]byte) *write {
 	w := &write{
 		version: v, block: block, chunks: chunks,
-		holders: make([]int8, width), copies: make([]copied, width),
-		replied: make(chan struct{}),
-	}
-	for i := range w.holders {
-		w.holders[i] = cluster.NoHolder
+		holders: noHolders(l.width), replied: make(chan struct{}),
 	}
 	l.writes = append(l.writes, w)
 	l.latest[block] = w
 	l.bytes += w.bytes()
-	l.place(w, placed)
+	l.arrange(w)
 	return w
+}
+
+func noHolders(width int) []int8 {
+	h := make([]int8, width)
+	for i := range h {
+		h[i] = cluster.NoHolder
+	}
+	return h
 }
 
 func (w *write) bytes() (n int64) {
@@ -135,47 +164,49 @@ func (w *write) bytes() (n int64) {
 	return n
 }
 
-// place gives w the holders that it lacks, and queues their chunks.
-func (l *ledger) place(w *write, placed []uint8) {
-	before := slices.Clone(w.holders)
+// arrange gives w the copies that it should have: one on each holder, and one
+// on each home that follows. What stands already stays as it is.
+func (l *ledger) arrange(w *write) {
+	placed := l.place.Place(w.block)
 	cluster.Holders(w.holders, placed, l.members)
-	for i, n := range w.holders {
-		old := before[i]
-		if old == n {
-			continue
+	former := w.copies
+	w.copies = make([]*copied, 0, len(former))
+	for i, holder := range w.holders {
+		home := placed[i]
+		if holder != cluster.NoHolder {
+			l.copyTo(w, former, uint8(i), holder, true)
 		}
-		l.forget(w, i, old)
-		if n != cluster.NoHolder {
-			w.copies[i] = copied{}
-			w.waiting++
-			w.unsynced++
-			l.enqueue(item{w, uint8(i)})
+		if f := l.nodes[home].follow; f != apart && holder != int8(home) {
+			l.copyTo(w, former, uint8(i), int8(home), f == joining)
 		}
+	}
+	for _, c := range former {
+		c.gone = !slices.Contains(w.copies, c)
 	}
 	w.maybeReply(l.writeQuorum)
 }
 
-// forget takes the former holder of chunk i out of w's counts.
-func (l *ledger) forget(w *write, i int, old int8) {
-	if old == cluster.NoHolder {
-		return
+func (l *ledger) copyTo(w *write, former []*copied, index uint8, n int8, counts bool) {
+	for _, c := range former {
+		if c.index == index && c.node == n {
+			c.counts = counts
+			w.copies = append(w.copies, c)
+			return
+		}
 	}
-	if w.copies[i].state == queued {
-		w.waiting--
-	}
-	if w.copies[i].state != synced {
-		w.unsynced--
-	}
+	c := &copied{index: index, node: n, counts: counts}
+	w.copies = append(w.copies, c)
+	l.enqueue(item{w, c})
 }
 
 func (l *ledger) enqueue(it item) {
-	n := &l.nodes[it.holders[it.index]]
+	n := &l.nodes[it.node]
 	n.queue = append(n.queue, it)
 	n.pending += uint64(it.size())
 }
 
-// placedCopies counts the chunks of w that have a holder.
-func (w *write) placedCopies() (n int) {
+// held counts the chunks of w that have a holder.
+func (w *write) held() (n int) {
 	for _, h := range w.holders {
 		if h != cluster.NoHolder {
 			n++
@@ -184,8 +215,19 @@ func (w *write) placedCopies() (n int) {
 	return n
 }
 
+// reached reports whether all copies that count have come as far as state, and
+// there are enough of them.
+func (w *write) reached(state copyState, quorum int) bool {
+	for _, c := range w.copies {
+		if c.counts && c.state < state {
+			return false
+		}
+	}
+	return w.held() >= quorum
+}
+
 func (w *write) maybeReply(quorum int) {
-	if w.waiting > 0 || w.placedCopies() < quorum {
+	if !w.reached(acknowledged, quorum) {
 		return
 	}
 	select {
@@ -195,8 +237,8 @@ func (w *write) maybeReply(quorum int) {
 	}
 }
 
-// take removes and returns the next batch for a node, within the contract's
-// limits. Chunks that have another holder by now are left out.
+// take removes and returns the next batch for a node, within the bounds given.
+// Copies that are not wanted there any more are left out.
 func (l *ledger) take(n int, maxOps, maxBytes int) []item {
 	queue := l.nodes[n].queue
 	var batch []item
@@ -206,7 +248,7 @@ func (l *ledger) take(n int, maxOps, maxBytes int) []item {
 			break
 		}
 		used++
-		if !l.awaits(it, n) {
+		if it.gone || it.state != queued {
 			l.nodes[n].pending -= uint64(it.size())
 			continue
 		}
@@ -215,13 +257,14 @@ func (l *ledger) take(n int, maxOps, maxBytes int) []item {
 	}
 	clear(queue[:used])
 	l.nodes[n].queue = queue[used:]
+	if len(batch) > 0 {
+		l.nodes[n].flying++
+	}
 	return batch
 }
 
-// awaits reports whether node n must still acknowledge it.
-func (l *ledger) awaits(it item, n int) bool {
-	return it.holders[it.index] == int8(n) && it.copies[it.index].state == queued
-}
+// idle reports whether nothing is queued for the node or under way to it.
+func (n *node) idle() bool { return len(n.queue) == 0 && n.flying == 0 }
 
 // requeue puts back what could not be sent, or was refused.
 func (l *ledger) requeue(n int, batch []item) {
@@ -237,9 +280,8 @@ func (l *ledger) refused(batch []item, errs []error) (list []item) {
 		if err == nil {
 			continue
 		}
-		it := batch[i]
-		it.copies[it.index].urgent = errors.Is(err, chunk.ErrNoSpace)
-		list = append(list, it)
+		batch[i].urgent = errors.Is(err, chunk.ErrNoSpace)
+		list = append(list, batch[i])
 	}
 	return list
 }
@@ -254,11 +296,10 @@ func (l *ledger) acknowledge(n int, batch []item, instance chunk.InstanceID) {
 	}
 	for _, it := range batch {
 		l.nodes[n].pending -= uint64(it.size())
-		if !l.awaits(it, n) {
+		if it.gone || it.state != queued {
 			continue
 		}
-		it.copies[it.index] = copied{state: acknowledged, instance: instance}
-		it.waiting--
+		it.state, it.instance = acknowledged, instance
 		l.nodes[n].unsynced = append(l.nodes[n].unsynced, it)
 		it.maybeReply(l.writeQuorum)
 	}
@@ -277,16 +318,13 @@ func (l *ledger) takeUnsynced(n int) []item {
 func (l *ledger) sync(n int, list []item, instance chunk.InstanceID, told chunk.Version) {
 	l.nodes[n].mark = max(l.nodes[n].mark, told)
 	for _, it := range list {
-		c := &it.copies[it.index]
-		if it.holders[it.index] != int8(n) || c.state != acknowledged {
-			continue
-		}
-		if c.instance != instance {
+		switch {
+		case it.gone || it.state != acknowledged:
+		case it.instance == instance:
+			it.state = synced
+		default:
 			l.nodes[n].unsynced = append(l.nodes[n].unsynced, it)
-			continue
 		}
-		c.state = synced
-		it.unsynced--
 	}
 }
 
@@ -296,35 +334,34 @@ func (l *ledger) unsync(n int, list []item) {
 }
 
 // restarted notes that node n is now known by another instance: what an older
-// one acknowledged and did not sync is queued again (design, section 7).
+// one acknowledged and did not sync is queued again (design, section 7). A
+// node that followed may have lost what W has passed already: its resync
+// begins anew.
 func (l *ledger) restarted(n int, instance chunk.InstanceID) {
-	l.nodes[n].instance = instance
-	for _, w := range l.writes {
-		for i := range w.copies {
-			c := &w.copies[i]
-			if w.holders[i] != int8(n) || c.state != acknowledged || c.instance == instance {
-				continue
-			}
-			*c = copied{}
-			w.waiting++
-			l.enqueue(item{w, uint8(i)})
-		}
+	if l.nodes[n].instance == instance {
+		return
 	}
+	l.nodes[n].instance = instance
 	l.nodes[n].unsynced = nil
-}
-
-// replace places anew what stood on nodes that are no longer in.
-func (l *ledger) replace(place *cluster.Placement) {
+	if l.nodes[n].follow == following {
+		l.setFollow(n, apart)
+	}
 	for _, w := range l.writes {
-		l.place(w, place.Place(w.block))
+		for _, c := range w.copies {
+			if c.node == int8(n) && c.state == acknowledged {
+				c.state = queued
+				l.enqueue(item{w, c})
+			}
+		}
 	}
 }
 
 // settle moves W past all versions that it may pass, and reports whether it
-// moved.
+// moved: every chunk of them is synced on its holder, by the instance that
+// acknowledged it.
 func (l *ledger) settle() bool {
 	n := 0
-	for n < len(l.writes) && l.writes[n].settled(l.writeQuorum) {
+	for n < len(l.writes) && l.writes[n].reached(synced, l.writeQuorum) {
 		w := l.writes[n]
 		l.watermark = w.version
 		l.bytes -= w.bytes()
@@ -336,10 +373,4 @@ func (l *ledger) settle() bool {
 	clear(l.writes[:n])
 	l.writes = l.writes[n:]
 	return n > 0
-}
-
-// settled reports whether every chunk of w is synced on its holder, by the
-// instance that acknowledged it, and there are enough of them.
-func (w *write) settled(quorum int) bool {
-	return w.unsynced == 0 && w.placedCopies() >= quorum
 }

@@ -237,6 +237,7 @@ func (p *peer) sent(batch []item, ack chunk.Ack, err error) {
 	a := p.array
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	a.ledger.nodes[p.n].flying--
 	if err != nil {
 		a.ledger.requeue(p.n, batch)
 		return

@@ -51,6 +51,10 @@ func (a *Array) listUnsettled(ctx context.Context, o *opening) (map[uint64][]fou
 				return nil, fmt.Errorf("list what node %s has: %w", o.nodes[i].ID, err)
 			}
 			for _, e := range page {
+				if int(e.Index) >= a.geo.Width() || e.Block >= a.geo.Blocks() {
+					return nil, fmt.Errorf("node %s lists chunk %d of block %d, which the volume does not have",
+						o.nodes[i].ID, e.Index, e.Block)
+				}
 				blocks[e.Block] = append(blocks[e.Block], found{e, i})
 				req.After = e.Position
 			}

@@ -27,7 +27,7 @@ func (a *Array) Status() Status {
 		s.Up = append(s.Up, p.up)
 	}
 	for _, w := range a.ledger.writes {
-		if w.placedCopies() < a.geo.Width() {
+		if w.held() < a.geo.Width() {
 			s.UnderProtected++
 		}
 	}

@@ -28,7 +28,6 @@ func (a *Array) update(ctx context.Context, change func(*cluster.Superblock)) er
 	defer a.mu.Unlock()
 	a.sb = next
 	a.ledger.setSuperblock(next)
-	a.ledger.replace(a.place)
 	a.broadcastLocked()
 	for _, p := range a.peers {
 		poke(p.work)

@@ -115,7 +115,7 @@ func (a *Array) admit(ctx context.Context, block uint64, chunks [][]byte, s spac
 				return false
 			}
 			if full = s == mayBeFull && !a.roomLocked(placed); !full {
-				w = a.enterWriteLocked(block, chunks, placed)
+				w = a.enterWriteLocked(block, chunks)
 			}
 			return true
 		})
@@ -153,10 +153,7 @@ func (a *Array) enoughHoldersLocked(placed []uint8) bool {
 }
 
 func (a *Array) holdersLocked(placed []uint8) []int8 {
-	holders := make([]int8, a.geo.Width())
-	for i := range holders {
-		holders[i] = cluster.NoHolder
-	}
+	holders := noHolders(a.geo.Width())
 	cluster.Holders(holders, placed, a.sb.Nodes)
 	return holders
 }
@@ -170,13 +167,11 @@ func (a *Array) roomLocked(placed []uint8) bool {
 	return true
 }
 
-func (a *Array) enterWriteLocked(block uint64, chunks [][]byte, placed []uint8) *write {
+func (a *Array) enterWriteLocked(block uint64, chunks [][]byte) *write {
 	a.seq++
-	w := a.ledger.add(chunk.MakeVersion(a.epoch, a.seq), block, chunks, placed, a.geo.Width())
-	for _, h := range w.holders {
-		if h != cluster.NoHolder {
-			poke(a.peers[h].work)
-		}
+	w := a.ledger.add(chunk.MakeVersion(a.epoch, a.seq), block, chunks)
+	for _, c := range w.copies {
+		poke(a.peers[c.node].work)
 	}
 	return w
 }

@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/rand"
 	"fmt"
+	"math"
 	"slices"
 	"sync"
 	"time"
@@ -26,10 +27,8 @@ type Memory struct {
 	capacity uint64
 	readOnly bool
 	started  time.Time
-	used     time.Time // the last read or write
-	reads    uint64
-	writes   uint64
-	syncs    uint64
+	used     time.Time  // the last read or write
+	stat     chunk.Stat // its counters only
 }
 
 var _ chunk.Store = (*Memory)(nil)
@@ -51,7 +50,7 @@ func (m *Memory) Wipe() {
 }
 
 // Restart stops the node cleanly and starts it again: nothing is lost.
-func (m *Memory) Restart() { m.Crash(len(m.Unsynced())) }
+func (m *Memory) Restart() { m.Crash(math.MaxInt) }
 
 // Crash loses power and starts again: of what was not synced, only the first
 // keep changes are still there.
@@ -92,7 +91,7 @@ func (m *Memory) startLocked() {
 	m.readOnly = false
 	m.started = time.Now()
 	m.used = m.started
-	m.reads, m.writes, m.syncs = 0, 0, 0
+	m.stat = chunk.Stat{}
 }
 
 // Unsynced returns the changes that a Crash could lose, oldest first.
@@ -117,11 +116,9 @@ func (m *Memory) SetCapacity(bytes uint64) {
 func (m *Memory) Damage(volume chunk.VolumeID, block uint64, index uint8) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	for _, s := range []state{m.live, m.durable} {
-		for i := range s.volume(volume).chunks[key{block, index}] {
-			s[volume].chunks[key{block, index}][i].damaged = true
-		}
-	}
+	harm := change{volume: volume, damaged: &key{block, index}}
+	m.durable.apply(harm)
+	m.doLocked(harm)
 }
 
 // FailSync makes the store read-only, as a failed fdatasync does.
@@ -135,6 +132,9 @@ func (m *Memory) FailSync() {
 func (m *Memory) Hello(ctx context.Context) (chunk.Hello, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	if err := m.ended(ctx); err != nil {
+		return chunk.Hello{}, err
+	}
 	h := chunk.Hello{Node: m.node, Store: m.store, Instance: m.instance, ReadOnly: m.readOnly}
 	for id, v := range m.live {
 		h.Volumes = append(h.Volumes, chunk.VolumeState{
@@ -142,7 +142,15 @@ func (m *Memory) Hello(ctx context.Context) (chunk.Hello, error) {
 		})
 	}
 	slices.SortFunc(h.Volumes, func(a, b chunk.VolumeState) int { return bytes.Compare(a.ID[:], b.ID[:]) })
-	return h, ctx.Err()
+	return h, nil
+}
+
+// ended returns ErrUnavailable when the caller has given up already.
+func (m *Memory) ended(ctx context.Context) error {
+	if err := ctx.Err(); err != nil {
+		return fmt.Errorf("%s: %w: %w", m.node, chunk.ErrUnavailable, err)
+	}
+	return nil
 }
 
 // Grant implements chunk.Office.
@@ -151,6 +159,9 @@ func (m *Memory) Grant(
 ) (chunk.Granted, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	if err := m.ended(ctx); err != nil {
+		return chunk.Granted{}, err
+	}
 	if m.readOnly {
 		return chunk.Granted{}, fmt.Errorf("%s: grant: %w", m.node, chunk.ErrReadOnly)
 	}
@@ -167,13 +178,13 @@ func (m *Memory) Grant(
 	}
 	return chunk.Granted{
 		Store: m.store, Instance: m.instance, Watermark: v.watermark, Superblock: v.superblock,
-	}, ctx.Err()
+	}, nil
 }
 
 // enterLocked checks the term and takes note of its W.
 func (m *Memory) enterLocked(ctx context.Context, term chunk.Term) (*volume, error) {
-	if err := ctx.Err(); err != nil {
-		return nil, fmt.Errorf("%s: %w: %w", m.node, chunk.ErrUnavailable, err)
+	if err := m.ended(ctx); err != nil {
+		return nil, err
 	}
 	v := m.live[term.Volume]
 	switch {
@@ -208,11 +219,14 @@ func (m *Memory) Beat(ctx context.Context, term chunk.Term) (chunk.Pulse, error)
 func (m *Memory) Superblock(ctx context.Context, id chunk.VolumeID) (chunk.Superblock, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	if err := m.ended(ctx); err != nil {
+		return chunk.Superblock{}, err
+	}
 	v := m.live[id]
 	if v == nil || v.superblock.Number == 0 {
 		return chunk.Superblock{}, fmt.Errorf("%s: %w %s", m.node, chunk.ErrUnknownVolume, id)
 	}
-	return v.superblock, ctx.Err()
+	return v.superblock, nil
 }
 
 // PutSuperblock implements chunk.Office.
@@ -232,8 +246,11 @@ func (m *Memory) PutSuperblock(ctx context.Context, term chunk.Term, sb chunk.Su
 	for _, s := range []state{m.live, m.durable} {
 		s.volume(sb.Volume).superblock = sb
 		if sb.Deleted {
-			clear(s.volume(sb.Volume).chunks)
+			s.volume(sb.Volume).chunks, s.volume(sb.Volume).bytes = map[key][]record{}, 0
 		}
+	}
+	if sb.Deleted {
+		m.log = slices.DeleteFunc(m.log, func(c change) bool { return c.volume == sb.Volume })
 	}
 	return nil
 }
@@ -244,7 +261,11 @@ func (m *Memory) checkSuperblockLocked(v *volume, term chunk.Term, sb chunk.Supe
 		len(sb.Body) > chunk.MaxSuperblock || len(sb.Name) > chunk.MaxName {
 		return fmt.Errorf("%s: superblock %d: %w", m.node, sb.Number, chunk.ErrInvalid)
 	}
-	same := sb.Number == old.Number && sb.Epoch == old.Epoch && bytes.Equal(sb.Body, old.Body)
+	same := sb.Number == old.Number && sb.Epoch == old.Epoch && sb.Name == old.Name &&
+		sb.Deleted == old.Deleted && bytes.Equal(sb.Body, old.Body)
+	if old.Deleted && !sb.Deleted {
+		return fmt.Errorf("%s: superblock %d of a deleted volume: %w", m.node, sb.Number, chunk.ErrInvalid)
+	}
 	if !same && (sb.Epoch < old.Epoch || sb.Epoch == old.Epoch && sb.Number <= old.Number) {
 		return fmt.Errorf("%s: superblock %d.%d is not newer than %d.%d: %w",
 			m.node, sb.Epoch, sb.Number, old.Epoch, old.Number, chunk.ErrInvalid)
@@ -281,6 +302,9 @@ func (m *Memory) Write(ctx context.Context, term chunk.Term, ops []chunk.Op) (ch
 			}
 			ack.Errs[i] = fmt.Errorf("%s: block %d index %d version %s: %w",
 				m.node, op.Block, op.Index, op.Version, err)
+		} else if op.Kind != chunk.OpDrop {
+			m.stat.Writes++
+			m.stat.WriteBytes += uint64(len(op.Data))
 		}
 	}
 	ack.FreeBytes = m.freeLocked()
@@ -308,7 +332,6 @@ func checkOps(ops []chunk.Op) error {
 
 // applyLocked does one op, or says why not.
 func (m *Memory) applyLocked(v *volume, id chunk.VolumeID, op chunk.Op) error {
-	m.writes++
 	if op.Kind == chunk.OpDrop {
 		m.doLocked(change{volume: id, op: op})
 		return nil
@@ -341,11 +364,7 @@ func (m *Memory) freeLocked() uint64 {
 
 func (m *Memory) usedLocked() (used uint64) {
 	for _, v := range m.live {
-		for _, recs := range v.chunks {
-			for _, r := range recs {
-				used += uint64(len(r.data))
-			}
-		}
+		used += v.bytes
 	}
 	return used
 }
@@ -354,20 +373,35 @@ func (m *Memory) usedLocked() (used uint64) {
 func (m *Memory) Read(ctx context.Context, term chunk.Term, gets []chunk.Get) ([]chunk.Chunk, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if len(gets) > chunk.MaxOps {
-		return nil, fmt.Errorf("%s: read of %d chunks: %w", m.node, len(gets), chunk.ErrInvalid)
+	if err := checkGets(gets); err != nil {
+		return nil, fmt.Errorf("%s: read: %w", m.node, err)
 	}
 	v, err := m.enterLocked(ctx, term)
 	if err != nil {
 		return nil, err
 	}
 	m.used = time.Now()
-	m.reads += uint64(len(gets))
 	chunks := make([]chunk.Chunk, len(gets))
 	for i, g := range gets {
 		chunks[i] = read(v.find(key{g.Block, g.Index}, g.AtMost), g)
+		m.stat.Reads++
+		m.stat.ReadBytes += uint64(len(g.Dst))
 	}
 	return chunks, nil
+}
+
+func checkGets(gets []chunk.Get) error {
+	total := 0
+	for _, g := range gets {
+		total += len(g.Dst)
+		if g.Index >= chunk.MaxWidth || uint64(g.Off)+uint64(len(g.Dst)) > chunk.MaxChunkSize {
+			return fmt.Errorf("index %d, %d bytes at %d: %w", g.Index, len(g.Dst), g.Off, chunk.ErrInvalid)
+		}
+	}
+	if len(gets) > chunk.MaxOps || total > chunk.MaxRequestBytes {
+		return fmt.Errorf("%d chunks, %d bytes: %w", len(gets), total, chunk.ErrInvalid)
+	}
+	return nil
 }
 
 func read(r *record, g chunk.Get) chunk.Chunk {
@@ -403,7 +437,7 @@ func (m *Memory) Sync(ctx context.Context, term chunk.Term) (chunk.Ack, error) {
 		d.collect(d.watermark)
 		m.live[id].collect(d.watermark)
 	}
-	m.syncs++
+	m.stat.Syncs++
 	return chunk.Ack{Instance: m.instance, FreeBytes: m.freeLocked()}, nil
 }
 
@@ -431,12 +465,13 @@ func (m *Memory) List(
 func (m *Memory) Stat(ctx context.Context) (chunk.Stat, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	s := chunk.Stat{
-		Node: m.node, Store: m.store, Instance: m.instance, ReadOnly: m.readOnly,
-		CapacityBytes: m.capacity, UsedBytes: m.usedLocked(), FreeBytes: m.freeLocked(),
-		Reads: m.reads, Writes: m.writes, Syncs: m.syncs,
-		Idle: time.Since(m.used), Uptime: time.Since(m.started),
+	if err := m.ended(ctx); err != nil {
+		return chunk.Stat{}, err
 	}
+	s := m.stat
+	s.Node, s.Store, s.Instance, s.ReadOnly = m.node, m.store, m.instance, m.readOnly
+	s.CapacityBytes, s.UsedBytes, s.FreeBytes = m.capacity, m.usedLocked(), m.freeLocked()
+	s.Idle, s.Uptime = time.Since(m.used), time.Since(m.started)
 	for id, v := range m.live {
 		vs := chunk.VolumeStat{ID: id}
 		for _, recs := range v.chunks {
@@ -446,5 +481,6 @@ func (m *Memory) Stat(ctx context.Context) (chunk.Stat, error) {
 		}
 		s.Volumes = append(s.Volumes, vs)
 	}
-	return s, ctx.Err()
+	slices.SortFunc(s.Volumes, func(a, b chunk.VolumeStat) int { return bytes.Compare(a.ID[:], b.ID[:]) })
+	return s, nil
 }

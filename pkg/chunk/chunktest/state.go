@@ -29,6 +29,7 @@ type volume struct {
 	watermark  chunk.Version
 	superblock chunk.Superblock
 	chunks     map[key][]record
+	bytes      uint64 // payload in chunks
 }
 
 func (v *volume) clone() *volume {
@@ -61,20 +62,25 @@ func (s state) volume(id chunk.VolumeID) *volume {
 	return v
 }
 
-// change is one entry of the log: an op, or a watermark where op.Kind is 0.
+// change is one entry of the log: an op, or damage to a chunk, or a watermark.
 type change struct {
 	volume    chunk.VolumeID
 	watermark chunk.Version
+	damaged   *key
 	op        chunk.Op
 }
 
 func (s state) apply(c change) {
 	v := s.volume(c.volume)
-	switch c.op.Kind {
-	case chunk.OpPut, chunk.OpTombstone:
-		v.put(c.op)
-	case chunk.OpDrop:
+	switch {
+	case c.op.Kind == chunk.OpDrop:
 		v.drop(c.op)
+	case c.op.Kind != 0:
+		v.put(c.op)
+	case c.damaged != nil:
+		for i := range v.chunks[*c.damaged] {
+			v.chunks[*c.damaged][i].damaged = true
+		}
 	default:
 		v.watermark = max(v.watermark, c.watermark)
 	}
@@ -82,40 +88,58 @@ func (s state) apply(c change) {
 
 func (v *volume) put(op chunk.Op) {
 	k := key{op.Block, op.Index}
+	recs := v.chunks[k]
 	rec := record{version: op.Version, tombstone: op.Kind == chunk.OpTombstone, data: op.Data}
-	i, found := slices.BinarySearchFunc(v.chunks[k], op.Version, byVersion)
+	i, found := slices.BinarySearchFunc(recs, op.Version, byVersion)
 	if found {
-		v.chunks[k][i] = rec
-		return
+		recs = slices.Delete(slices.Clone(recs), i, i+1)
 	}
-	v.chunks[k] = slices.Insert(v.chunks[k], i, rec)
+	v.set(k, slices.Insert(recs, i, rec))
 }
 
 func byVersion(r record, v chunk.Version) int { return cmp.Compare(r.version, v) }
 
 func (v *volume) drop(op chunk.Op) {
-	for k, recs := range v.chunks {
-		if k.block != op.Block || op.Index != chunk.AllIndexes && k.index != op.Index {
-			continue
-		}
-		v.keep(k, slices.DeleteFunc(recs, func(r record) bool { return r.version <= op.Version }))
+	first, last := op.Index, op.Index
+	if op.Index == chunk.AllIndexes {
+		first, last = 0, chunk.MaxWidth-1
+	}
+	for i := first; i <= last; i++ {
+		k := key{op.Block, i}
+		v.set(k, v.chunks[k][upTo(v.chunks[k], op.Version):])
 	}
 }
 
-func (v *volume) keep(k key, recs []record) {
+// set replaces the records of a chunk.
+func (v *volume) set(k key, recs []record) {
+	v.bytes += payload(recs) - payload(v.chunks[k])
+	v.chunks[k] = recs
 	if len(recs) == 0 {
 		delete(v.chunks, k)
-		return
 	}
-	v.chunks[k] = recs
+}
+
+func payload(recs []record) (n uint64) {
+	for _, r := range recs {
+		n += uint64(len(r.data))
+	}
+	return n
+}
+
+// upTo returns how many of recs are at or below version.
+func upTo(recs []record, version chunk.Version) int {
+	i, found := slices.BinarySearchFunc(recs, version, byVersion)
+	if found {
+		i++
+	}
+	return i
 }
 
 // collect frees what the newest version at or below w hides.
 func (v *volume) collect(w chunk.Version) {
 	for k, recs := range v.chunks {
-		n, _ := slices.BinarySearchFunc(recs, w+1, byVersion)
-		if n > 1 {
-			v.chunks[k] = slices.Delete(recs, 0, n-1)
+		if n := upTo(recs, w); n > 1 {
+			v.set(k, slices.Clone(recs[n-1:]))
 		}
 	}
 }
@@ -125,7 +149,7 @@ func (v *volume) find(k key, atMost chunk.Version) *record {
 	recs := v.chunks[k]
 	n := len(recs)
 	if atMost != 0 {
-		n, _ = slices.BinarySearchFunc(recs, atMost+1, byVersion)
+		n = upTo(recs, atMost)
 	}
 	if n == 0 {
 		return nil
