@@ -56,14 +56,19 @@ var errClosed = errors.New("client is closed")
 
 // NewClient returns at once; mistakes in opts show as errors of every call.
 func NewClient(opts ClientOptions) *Client {
+	var id clientID
+	rand.Read(id[:])
+	return newClient(opts, id)
+}
+
+func newClient(opts ClientOptions, id clientID) *Client {
 	if opts.Logger == nil {
 		opts.Logger = slog.New(slog.DiscardHandler)
 	}
 	opts.Logger = opts.Logger.With("node", opts.Node, "addr", opts.Addr)
 	ctx, stop := context.WithCancel(context.Background())
-	c := &Client{opts: opts, stop: stop, tried: make(chan struct{})}
+	c := &Client{opts: opts, id: id, stop: stop, tried: make(chan struct{})}
 	c.port = port{client: c, write: laneWrite, read: laneRead, control: laneControl}
-	rand.Read(c.id[:])
 	c.wg.Go(func() { c.run(ctx) })
 	return c
 }

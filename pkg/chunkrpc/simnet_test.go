@@ -1,0 +1,288 @@
+package chunkrpc
+
+import (
+	"context"
+	"errors"
+	"net"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/quic-go/quic-go/testutils/simnet"
+
+	"rozobox/pkg/chunk"
+	"rozobox/pkg/chunk/chunktest"
+)
+
+// network is a simulated one, in which time is that of the bubble. cut lists
+// the hosts whose packets get lost on the way out.
+type network struct {
+	simnet.PerfectRouter
+	net simnet.Simnet
+
+	mu  sync.Mutex // guards cut
+	cut map[string]bool
+}
+
+func newNetwork(t *testing.T) *network {
+	n := &network{cut: make(map[string]bool)}
+	n.net.Router = n
+	return n
+}
+
+// SendPacket implements simnet.Router.
+func (n *network) SendPacket(p simnet.Packet) error {
+	n.mu.Lock()
+	lost := n.cut[hostOf(p.From)]
+	n.mu.Unlock()
+	if lost {
+		return nil
+	}
+	return n.PerfectRouter.SendPacket(p)
+}
+
+// silence loses what the hosts send, or no more.
+func (n *network) silence(lost bool, hosts ...string) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	for _, h := range hosts {
+		n.cut[h] = lost
+	}
+}
+
+// host returns a socket at addr, a millisecond from everybody.
+func (n *network) host(t *testing.T, addr string) net.PacketConn {
+	udp, err := net.ResolveUDPAddr("udp", addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	conn := n.net.NewEndpoint(udp, simnet.NodeBiDiLinkSettings{Latency: time.Millisecond})
+	t.Cleanup(func() { conn.Close() })
+	return conn
+}
+
+// rig is a node and a gateway in a simulated network.
+type rig struct {
+	*network
+	ca       *authority
+	memory   *chunktest.Memory
+	store    chunk.Store // in front of memory
+	nodeConn net.PacketConn
+	gateConn net.PacketConn
+	lateConn net.PacketConn // another socket for a gateway
+}
+
+const (
+	nodeAddr = "10.0.0.3:7400"
+	gateAddr = "10.0.0.1:5000"
+	lateAddr = "10.0.0.2:5000"
+)
+
+func newRig(t *testing.T) *rig {
+	r := &rig{network: newNetwork(t), ca: newAuthority(t), memory: chunktest.NewMemory("pi3")}
+	r.store = r.memory
+	r.nodeConn, r.gateConn = r.host(t, nodeAddr), r.host(t, gateAddr)
+	r.lateConn = r.host(t, lateAddr)
+	if err := r.net.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { r.net.Close() })
+	return r
+}
+
+func (r *rig) serve(t *testing.T) {
+	serveWith(t, ServerOptions{
+		Conn: r.nodeConn, Credentials: r.ca.node(t, "pi3"), Store: r.store, Logger: testLog(t),
+	})
+}
+
+func (r *rig) client(t *testing.T) *Client { return r.clientOver(t, r.gateConn, clientID{1}) }
+
+func (r *rig) clientOver(t *testing.T, conn net.PacketConn, id clientID) *Client {
+	c := newClient(ClientOptions{
+		Node: "pi3", Addr: nodeAddr, Conn: conn, Credentials: r.ca.gateway(t, "gw"),
+		Logger: testLog(t),
+	}, id)
+	t.Cleanup(func() { c.Close() })
+	return c
+}
+
+// within fails the test unless f ends with the wanted error in less than limit.
+func within(t *testing.T, limit time.Duration, want error, f func(context.Context) error) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), limit)
+	defer cancel()
+	if err := f(ctx); !errors.Is(err, want) || err != nil && want == nil {
+		t.Fatalf("got %v, want %v", err, want)
+	}
+	if ctx.Err() != nil {
+		t.Fatalf("took longer than %v", limit)
+	}
+}
+
+func hello(c chunk.Store) func(context.Context) error {
+	return func(ctx context.Context) error {
+		_, err := c.Hello(ctx)
+		return err
+	}
+}
+
+// eventually retries, in the bubble's time, what is refused while there is no
+// connection.
+func eventually(t *testing.T, limit time.Duration, c chunk.Store) {
+	t.Helper()
+	for began := time.Now(); ; time.Sleep(10 * time.Millisecond) {
+		_, err := c.Hello(t.Context())
+		if err == nil {
+			return
+		}
+		if time.Since(began) > limit {
+			t.Fatalf("not connected after %v: %v", limit, err)
+		}
+	}
+}
+
+func TestPartitionEndsCallsAndHealingMendsThem(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t)
+		r.serve(t)
+		c := r.client(t)
+		within(t, time.Second, nil, hello(c))
+		r.silence(true, "10.0.0.1", "10.0.0.3")
+		within(t, idleTimeout+keepAlive, chunk.ErrUnavailable, hello(c))
+		within(t, time.Millisecond, chunk.ErrUnavailable, hello(c)) // at once while not connected
+		r.silence(false, "10.0.0.1", "10.0.0.3")
+		eventually(t, dialTimeout+2*maxBackoff, c)
+	})
+}
+
+func TestFrozenPeerIsNoticedWithoutTraffic(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t)
+		r.serve(t)
+		c := r.client(t)
+		within(t, time.Second, nil, hello(c))
+		r.silence(true, "10.0.0.3") // it receives, and answers nothing
+		time.Sleep(idleTimeout + 2*keepAlive)
+		within(t, time.Millisecond, chunk.ErrUnavailable, hello(c))
+	})
+}
+
+// The older connection has a Write under way when the newer one comes:
+//
+//	older  ──Write────────────────┐ ends at once for the caller
+//	newer          ──Hello────────┼───────┐
+//	store    [ the Write      released ]  └ answered only now
+//
+// In the second case the older connection has broken before.
+func TestNewerConnectionWaitsForWhatTheOlderHadUnderWay(t *testing.T) {
+	for _, broken := range []bool{false, true} {
+		synctest.Test(t, func(t *testing.T) {
+			r := newRig(t)
+			store := newSlow(r.memory)
+			store.writes, r.store = true, store
+			r.serve(t)
+			older := r.client(t)
+			failed := startWrite(t, older, store)
+			if broken {
+				older.Close()
+				time.Sleep(time.Second)
+			}
+			newer := r.clientOver(t, r.lateConn, older.id)
+			if err := <-failed; !errors.Is(err, chunk.ErrUnavailable) {
+				t.Errorf("write over the older connection: %v", err)
+			}
+			older.Close() // or it would take its turn again
+			within(t, 3*time.Second, context.DeadlineExceeded, func(ctx context.Context) error {
+				ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
+				defer cancel()
+				return hello(newer)(ctx)
+			})
+			close(store.gate)
+			eventually(t, dialTimeout+2*maxBackoff, newer)
+			if n := store.under.Load(); n != 0 {
+				t.Errorf("%d writes of the older connection are still under way", n)
+			}
+		})
+	}
+}
+
+// startWrite returns when a Write waits in the store, and tells how it ended.
+func startWrite(t *testing.T, c *Client, store *slow) <-chan error {
+	term := grant(t, c)
+	failed := make(chan error, 1)
+	go func() {
+		_, err := c.Write(t.Context(), term, []chunk.Op{put(1, 1, make([]byte, 16))})
+		failed <- err
+	}()
+	for store.under.Load() == 0 {
+		time.Sleep(time.Millisecond)
+	}
+	return failed
+}
+
+func TestIdleConnectionLives(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t)
+		r.serve(t)
+		c := r.client(t)
+		within(t, time.Second, nil, hello(c))
+		first := c.session
+		time.Sleep(10 * idleTimeout)
+		within(t, time.Second, nil, hello(c))
+		if c.session != first {
+			t.Error("the connection was lost in between")
+		}
+	})
+}
+
+func TestClientsWithOneCertificateDoNotEndEachOther(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t)
+		r.serve(t)
+		one, two := r.client(t), r.clientOver(t, r.lateConn, clientID{2})
+		for range 100 {
+			time.Sleep(100 * time.Millisecond)
+			within(t, time.Second, nil, hello(one))
+			within(t, time.Second, nil, hello(two))
+		}
+	})
+}
+
+// The old process is killed, so that it says nothing; its successor has the
+// same key and resets the connection at the first packet.
+func TestRestartedNodeResetsOldConnectionsAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t)
+		ctx, kill := context.WithCancel(t.Context())
+		old, err := Listen(ServerOptions{
+			Conn: r.nodeConn, Credentials: r.ca.node(t, "pi3"), Store: r.store,
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		gone := make(chan error)
+		go func() { gone <- old.Serve(ctx) }()
+		c := r.client(t)
+		before, err := c.Hello(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.silence(true, "10.0.0.3")
+		kill()
+		<-gone
+		r.memory.Restart()
+		serveWith(t, ServerOptions{
+			Conn: r.nodeConn, Credentials: old.opts.Credentials, Store: r.store, Logger: testLog(t),
+		})
+		time.Sleep(100 * time.Millisecond) // what was under way gets lost too
+		r.silence(false, "10.0.0.3")
+		within(t, 500*time.Millisecond, chunk.ErrUnavailable, hello(c))
+		eventually(t, time.Second, c)
+		after, err := c.Hello(t.Context())
+		if err != nil || after.Instance == before.Instance {
+			t.Errorf("hello of the restarted node: %+v, %v", after, err)
+		}
+	})
+}
