@@ -1,0 +1,191 @@
+# shellcheck shell=bash
+# shellcheck disable=SC2034 # scripts that source this read its variables
+# Sourced by every end-to-end script. It gives each a folder of its own in $DIR,
+# and starts and stops the processes under test. Whatever was started or mounted
+# is gone when the script ends, however it ends; when it failed, the ends of all
+# logs are shown.
+#
+#   begin                      make $DIR; must come first
+#   defer CMD...               run CMD when the script ends, last in first out
+#   launch NAME CMD...         start CMD, its output in $DIR/NAME.log
+#   stop NAME, crash NAME      end it by SIGTERM or SIGKILL, and wait for it
+#   wait_for SECONDS WHAT CMD  until CMD succeeds, or fail
+#   expect_error TEXT CMD...   CMD must fail and say TEXT
+#   cluster_new                8 chunk servers, a gateway, volume $VOLUME at $URI
+#   start_node, start_gateway  start one again
+#   serve                      the server that $E2E_SERVER names, at $URI
+set -euo pipefail
+
+ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
+CACHE=${XDG_CACHE_HOME:-$HOME/.cache}/rozobox
+NODES=(pi1 pi2 pi3 pi4 pi5 pi6 pi7 pi8)
+VOLUME=e2e
+SIZE=${SIZE:-256MiB} # of the volume
+VOLUME_OPTIONS=()    # for rozobox volume create
+declare -A PID=()
+CLEANUPS=()
+
+say() { printf '   %s\n' "$*"; }
+
+fail() {
+	printf 'FAILED: %s\n' "$*" >&2
+	exit 1
+}
+
+begin() {
+	DIR=$(mktemp -d "${TMPDIR:-/tmp}/rozobox-e2e.XXXXXX")
+	trap finish EXIT
+	trap 'exit 130' INT TERM HUP
+	build
+}
+
+# build makes $ROZOBOX, unless the caller (test.sh) has.
+build() {
+	[[ -n ${ROZOBOX:-} ]] && return
+	ROZOBOX=$DIR/rozobox
+	(cd "$ROOT" && CGO_ENABLED=0 go build -o "$ROZOBOX" ./cmd/rozobox)
+}
+
+defer() { CLEANUPS+=("$(printf '%q ' "$@")"); }
+
+finish() {
+	local status=$? i
+	trap - EXIT INT TERM HUP
+	set +e
+	((status == 0)) || { printf "FAILED: %s, status %d\n" "$0" "$status" && show_logs; } >&2
+	for ((i = ${#CLEANUPS[@]} - 1; i >= 0; i--)); do eval "${CLEANUPS[i]}" >&2; done
+	for i in "${!PID[@]}"; do crash "$i"; done
+	rm -rf --one-file-system "$DIR"
+	exit "$status"
+}
+
+show_logs() {
+	local log
+	for log in "$DIR"/*.log; do
+		[[ -s $log ]] || continue
+		printf -- '--- the end of %s\n' "${log##*/}" >&2
+		tail -n 12 "$log" | cut -c 1-400 >&2
+	done
+}
+
+launch() {
+	local name=$1
+	shift
+	"$@" >>"$DIR/$name.log" 2>&1 </dev/null &
+	PID[$name]=$!
+}
+
+alive() { kill -0 "${PID[$1]}" 2>/dev/null; }
+
+# end sends a signal, waits, and leaves the process's exit status in $STATUS.
+end() {
+	local signal=$1 name=$2
+	STATUS=0
+	kill "-$signal" "${PID[$name]}" 2>/dev/null || true
+	wait "${PID[$name]}" 2>/dev/null || STATUS=$?
+	unset "PID[$name]"
+}
+
+stop() { end TERM "$1"; }
+crash() { end KILL "$1"; }
+
+wait_for() {
+	local seconds=$1 what=$2 deadline
+	shift 2
+	deadline=$((SECONDS + seconds))
+	until "$@" >/dev/null 2>&1; do
+		((SECONDS < deadline)) || fail "not after $seconds s: $what"
+		sleep 0.1
+	done
+}
+
+expect_error() {
+	local text=$1 out
+	shift
+	if out=$(timeout 30 "$@" 2>&1); then fail "succeeded, but must not: $*"; fi
+	[[ $out == *"$text"* ]] || fail "\"$*\" said: $out; want: $text"
+	[[ $out != *panic* && $out != *goroutine* ]] || fail "\"$*\" crashed: $out"
+}
+
+# port_taken looks at TCP and UDP, IPv4 and IPv6 alike.
+port_taken() {
+	local hex
+	printf -v hex ':%04X ' "$1"
+	cat /proc/net/tcp /proc/net/tcp6 /proc/net/udp /proc/net/udp6 2>/dev/null | grep -q "$hex"
+}
+
+# free_ports sets $PORT to the first of a run of free ports, below those that
+# the kernel hands out by itself.
+free_ports() {
+	local count=$1 try i
+	for try in {1..100}; do
+		PORT=$((10000 + RANDOM % 20000))
+		for ((i = 0; i < count; i++)); do
+			! port_taken $((PORT + i)) || continue 2
+		done
+		return 0
+	done
+	fail "no $count free ports in a row after $try tries"
+}
+
+# cluster_init makes the files of a cluster in $DIR/cluster.
+cluster_init() {
+	local args=() i
+	free_ports 10
+	NBD_PORT=$PORT ADMIN_PORT=$((PORT + 1))
+	for i in "${!NODES[@]}"; do args+=(--node "${NODES[i]}=127.0.0.1:$((PORT + 2 + i))"); done
+	CLUSTER=$DIR/cluster
+	GATEWAY_TOML=$CLUSTER/gateway/gateway.toml
+	URI=nbd://127.0.0.1:$NBD_PORT/$VOLUME
+	"$ROZOBOX" init --dir "$CLUSTER" --name e2e "${args[@]}" \
+		--nbd "127.0.0.1:$NBD_PORT" --admin "127.0.0.1:$ADMIN_PORT" >/dev/null
+}
+
+start_node() { launch "$1" "$ROZOBOX" chunkserver --config "$CLUSTER/$1/chunkserver.toml"; }
+
+start_gateway() { launch gateway "$ROZOBOX" gateway --config "$GATEWAY_TOML"; }
+
+start_nodes() {
+	local node
+	for node in "${NODES[@]}"; do start_node "$node"; done
+}
+
+# volume_served: the export answers, so the volume has been opened.
+volume_served() { nbdinfo --size "$URI"; }
+
+wait_served() { wait_for 60 "volume $VOLUME is served" volume_served; }
+
+volume_create() {
+	"$ROZOBOX" volume create --config "$GATEWAY_TOML" "$VOLUME" --size "$SIZE" "${VOLUME_OPTIONS[@]}" >/dev/null
+}
+
+cluster_new() {
+	cluster_init
+	start_nodes
+	start_gateway
+	wait_for 30 "the gateway answers" "$ROZOBOX" status --config "$GATEWAY_TOML"
+	volume_create
+	wait_served
+}
+
+# serve offers an empty volume by the server under test. E2E_SERVER=nbdkit puts
+# nbdkit in its place: what fails there too is the script's fault.
+serve() {
+	case ${E2E_SERVER:-rozobox} in
+	rozobox) cluster_new ;;
+	nbdkit)
+		free_ports 1
+		NBD_PORT=$PORT URI=nbd://127.0.0.1:$PORT/$VOLUME
+		truncate -s "${SIZE%iB}" "$DIR/disk"
+		start_nbdkit
+		wait_served
+		;;
+	*) fail "E2E_SERVER=$E2E_SERVER: want rozobox or nbdkit" ;;
+	esac
+}
+
+start_nbdkit() { launch nbdkit nbdkit --foreground --port "$NBD_PORT" --threads 16 file "$DIR/disk"; }
+
+# crash_server and revive_server kill and start what clients talk to.
+crash_server() { if [[ -n ${PID[nbdkit]:-} ]]; then crash nbdkit; else crash gateway; fi; }
+revive_server() { if [[ ${E2E_SERVER:-rozobox} == nbdkit ]]; then start_nbdkit; else start_gateway; fi; }
