@@ -92,9 +92,14 @@ func (c *counters) read(n, bytes int) {
 	c.used.Store(int64(time.Since(c.started)))
 }
 
-func (c *counters) wrote(n, bytes int) {
-	c.writes.Add(uint64(n))
-	c.writeBytes.Add(uint64(bytes))
+// wrote counts what was acknowledged; a drop is no chunk write.
+func (c *counters) wrote(ops []chunk.Op, errs []error) {
+	for i := range ops {
+		if ops[i].Kind != chunk.OpDrop && (errs == nil || errs[i] == nil) {
+			c.writes.Add(1)
+			c.writeBytes.Add(uint64(len(ops[i].Data)))
+		}
+	}
 	c.used.Store(int64(time.Since(c.started)))
 }
 

@@ -245,7 +245,8 @@ func (s *Store) releaseName(v *volume, name string) {
 	}
 }
 
-// enter checks a term and takes note of its W.
+// enter checks a term and takes note of its W. A full or failed card cannot
+// note it, but still serves reads: it goes on reporting the W that it has.
 func (s *Store) enter(ctx context.Context, term chunk.Term) (*volume, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, fmt.Errorf("chunkstore %s: %w: %w", s.dir, chunk.ErrUnavailable, err)
@@ -261,13 +262,10 @@ func (s *Store) enter(ctx context.Context, term chunk.Term) (*volume, error) {
 		return nil, err
 	}
 	defer s.giveTurn()
-	if v, behind, err = s.admit(term); err != nil || !behind {
-		return v, err
+	if v, behind, err = s.admit(term); err == nil && behind {
+		s.logWatermark(v, term.Watermark)
 	}
-	// A full or failed card cannot note W, but it still serves reads: it
-	// keeps reporting the W that it has.
-	s.logWatermark(v, term.Watermark)
-	return v, nil
+	return v, err
 }
 
 // admit checks a term; behind says that its W is news.

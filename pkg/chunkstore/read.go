@@ -39,8 +39,11 @@ func checkGets(gets []chunk.Get) error {
 	}
 	total := 0
 	for i := range gets {
-		if gets[i].Index >= chunk.MaxWidth || gets[i].Block > maxBlock {
-			return fmt.Errorf("read: block %d index %d: %w", gets[i].Block, gets[i].Index, chunk.ErrInvalid)
+		g := &gets[i]
+		if g.Index >= chunk.MaxWidth || g.Block > maxBlock ||
+			int64(g.Off)+int64(len(g.Dst)) > chunk.MaxChunkSize {
+			return fmt.Errorf("read: block %d index %d, %d bytes at %d: %w",
+				g.Block, g.Index, len(g.Dst), g.Off, chunk.ErrInvalid)
 		}
 		total += len(gets[i].Dst)
 	}

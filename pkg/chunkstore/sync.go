@@ -2,6 +2,7 @@ package chunkstore
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 
@@ -53,6 +54,12 @@ func (q *syncQueue) wake() {
 func (s *Store) Sync(ctx context.Context, term chunk.Term) (chunk.Ack, error) {
 	v, err := s.enter(ctx, term)
 	if err != nil {
+		return chunk.Ack{}, err
+	}
+	if _, behind, err := s.admit(term); err != nil || behind {
+		if err == nil {
+			err = errors.Join(s.writable(), s.wrap(v.id, fmt.Errorf("sync of W: %w", chunk.ErrNoSpace)))
+		}
 		return chunk.Ack{}, err
 	}
 	if err := s.syncLog(ctx); err != nil {

@@ -30,7 +30,7 @@ func (s *Store) Write(ctx context.Context, term chunk.Term, ops []chunk.Op) (chu
 	if err != nil {
 		return chunk.Ack{}, err
 	}
-	s.counts.wrote(len(ops), b.bytes)
+	s.counts.wrote(ops, errs)
 	return chunk.Ack{Instance: s.instance, FreeBytes: s.free(), Errs: errs}, nil
 }
 
@@ -79,7 +79,6 @@ type batch struct {
 	from   int64 // in buf: the next op's record
 	to     int64 // in buf: behind the last of recs
 	staged int64 // bytes of recs
-	bytes  int   // payload of all ops
 }
 
 var batches = sync.Pool{New: func() any { return &batch{blocks: map[uint64]struct{}{}} }}
@@ -89,7 +88,7 @@ const keptBuffer = chunk.MaxRequestBytes + chunk.MaxRequestBytes/8
 
 func newBatch(s *Store, id chunk.VolumeID, ops []chunk.Op) *batch {
 	b := batches.Get().(*batch)
-	b.ops, b.from, b.to, b.bytes = ops, headerSize, headerSize, 0
+	b.ops, b.from, b.to = ops, headerSize, headerSize
 	size := int64(headerSize)
 	for i := range ops {
 		size += headerSize + storedSize(int64(len(ops[i].Data)))
@@ -105,7 +104,6 @@ func newBatch(s *Store, id chunk.VolumeID, ops []chunk.Op) *batch {
 		p := b.buf[off : off+r.size()]
 		r.encode(p)
 		encodePayload(p[headerSize:], ops[i].Data, payloadSeed(p))
-		b.bytes += len(ops[i].Data)
 		off += r.size()
 	}
 	return b

@@ -293,6 +293,9 @@ func (m *Memory) Write(ctx context.Context, term chunk.Term, ops []chunk.Op) (ch
 	if m.readOnly {
 		return chunk.Ack{}, fmt.Errorf("%s: write: %w", m.node, chunk.ErrReadOnly)
 	}
+	if v.superblock.Deleted {
+		return chunk.Ack{}, fmt.Errorf("%s: write to a deleted volume: %w", m.node, chunk.ErrInvalid)
+	}
 	m.used = time.Now()
 	ack := chunk.Ack{Instance: m.instance}
 	for i, op := range ops {
