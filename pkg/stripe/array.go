@@ -66,6 +66,7 @@ func newArray(opts Options, o *opening) (*Array, error) {
 		a.tasks.Go(p.syncLoop)
 	}
 	a.tasks.Go(a.tend)
+	a.tasks.Go(a.watch)
 	return a, nil
 }
 

@@ -8,6 +8,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"rozobox/pkg/chunk/chunktest"
 	"rozobox/pkg/cluster"
 )
 
@@ -183,24 +184,72 @@ func TestLeaseEndsWithoutQuorum(t *testing.T) {
 	})
 }
 
-// TestWriteWaitsForItsHolders: while a holder is away the write waits, and
-// goes on by itself.
-func TestWriteWaitsForItsHolders(t *testing.T) {
+// TestI1SparesStandIn: two nodes die, one by a closed connection, one frozen.
+// Writes wait for no longer than it takes to declare them out, and get all six
+// chunks.
+func TestI1SparesStandIn(t *testing.T) {
+	for _, test := range []struct {
+		name  string
+		harm  func(*chunktest.Link)
+		pause time.Duration
+	}{
+		{"killed", (*chunktest.Link).Cut, 150 * time.Millisecond},
+		{"frozen", (*chunktest.Link).Freeze, 1200 * time.Millisecond},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			inRig(t, 8, func(r *rig) {
+				a := r.open()
+				for b := range uint64(20) {
+					r.write(a, b, 1)
+				}
+				test.harm(r.links[2])
+				test.harm(r.links[6])
+				longest := time.Duration(0)
+				for b := range uint64(30) {
+					start := time.Now()
+					r.write(a, b, 2)
+					longest = max(longest, time.Since(start))
+				}
+				if longest > test.pause {
+					t.Errorf("longest pause %s, want at most %s", longest, test.pause)
+				}
+				r.flush(a)
+				if n := a.Status().UnderProtected; n != 0 {
+					t.Errorf("%d versions under-protected", n)
+				}
+				for b := range uint64(30) {
+					r.expect(a, b, 2)
+				}
+				r.close(a)
+			})
+		})
+	}
+}
+
+// TestTrapAllCardsBlinkTogether: more nodes than may fail go away at once.
+// Writes wait, nobody is declared out, and all goes on when they return.
+func TestTrapAllCardsBlinkTogether(t *testing.T) {
 	inRig(t, 8, func(r *rig) {
 		a := r.open()
-		home := a.place.Place(1)[0]
-		r.links[home].Cut()
+		for _, l := range r.links {
+			l.Cut()
+		}
 		done := make(chan error, 1)
 		go func() { done <- a.WriteBlock(r.Context(), 1, content(1, 1)) }()
-		time.Sleep(500 * time.Millisecond)
+		time.Sleep(time.Minute)
 		select {
 		case err := <-done:
-			t.Fatalf("write returned before its holder had it: %v", err)
+			t.Fatalf("write returned while all nodes were away: %v", err)
 		default:
 		}
-		r.links[home].Heal()
+		for _, l := range r.links {
+			l.Heal()
+		}
 		if err := <-done; err != nil {
 			t.Fatal(err)
+		}
+		if n := a.superblock().CountIn(); n != 8 {
+			t.Errorf("%d of 8 nodes are in", n)
 		}
 		r.expect(a, 1, 1)
 		r.close(a)

@@ -123,17 +123,45 @@ func newLedger(sb *cluster.Superblock, place *cluster.Placement, watermark chunk
 // setSuperblock takes note of who is in, and places anew what must be.
 func (l *ledger) setSuperblock(sb *cluster.Superblock) {
 	l.members, l.writeQuorum = sb.Nodes, sb.WriteQuorum()
-	for _, w := range l.writes {
-		l.arrange(w)
-	}
+	l.arrangeAll()
 }
 
 // setFollow changes how a node takes part.
 func (l *ledger) setFollow(n int, f follow) {
 	l.nodes[n].follow = f
+	l.arrangeAll()
+	if f == apart {
+		l.dropQueued(n)
+	}
+}
+
+func (l *ledger) arrangeAll() {
 	for _, w := range l.writes {
 		l.arrange(w)
 	}
+	for n := range l.nodes {
+		l.dropGone(n)
+	}
+}
+
+// dropGone forgets what is queued for a node and not wanted there any more, so
+// that the queue of a node that is away holds no memory.
+func (l *ledger) dropGone(n int) {
+	l.nodes[n].queue = slices.DeleteFunc(l.nodes[n].queue, func(it item) bool {
+		if it.gone {
+			l.nodes[n].pending -= uint64(it.size())
+		}
+		return it.gone
+	})
+}
+
+// dropQueued forgets also the copies of versions that W has passed, which a
+// node that follows was to get.
+func (l *ledger) dropQueued(n int) {
+	for _, it := range l.nodes[n].queue {
+		it.gone = it.gone || !it.counts
+	}
+	l.dropGone(n)
 }
 
 // add enters a new version and queues its chunks. Versions come in order.

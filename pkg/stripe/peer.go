@@ -29,8 +29,11 @@ type peer struct {
 	dirty chan struct{} // of 1: there may be something to sync
 
 	// Guarded by array.mu:
-	up       bool          // the last heartbeat was answered, by the known card
+	up       bool          // the last heartbeat was answered, by a card that may be used
 	answered time.Duration // when the newest heartbeat was sent that was answered
+	closed   bool          // the last heartbeat failed at once
+	unfit    *unfit        // why the card cannot be used as it is; nil when it can
+	blank    chunk.StoreID // a new card that takes over the node's id; zero: the recorded one
 	trouble  string        // what was last logged of the node
 }
 
@@ -38,7 +41,7 @@ func newPeer(a *Array, n int, o *opening) *peer {
 	p := &peer{array: a, n: n, Node: o.nodes[n],
 		work: make(chan struct{}, 1), dirty: make(chan struct{}, 1)}
 	if g, ok := o.grants[n]; ok && g.Store == o.sb.Nodes[n].Store {
-		p.up = true
+		p.up, p.answered = true, o.granted
 		a.ledger.nodes[n].instance = g.Instance
 	}
 	return p
@@ -53,9 +56,10 @@ func poke(c chan struct{}) {
 
 func (p *peer) pokeSync() { poke(p.dirty) }
 
-// votesLocked reports whether the node counts in a quorum.
+// votesLocked reports whether the node counts in a quorum: a member with its
+// recorded card.
 func (p *peer) votesLocked() bool {
-	return p.up && p.array.sb.Nodes[p.n].State != cluster.Lost
+	return p.up && p.blank == chunk.StoreID{} && p.array.sb.Nodes[p.n].State != cluster.Lost
 }
 
 func (p *peer) answers() bool {
@@ -123,23 +127,20 @@ func (p *peer) alive(sent time.Duration, pulse chunk.Pulse) {
 		p.up, p.trouble = true, ""
 		a.opts.Logger.Info("node answers", "volume", a.sb.Name, "node", p.ID)
 	}
-	p.answered = sent
+	p.answered, p.closed, p.unfit = sent, false, nil
 	a.renewLocked()
 	poke(p.work)
 	poke(p.dirty)
 }
 
 // meet gets to know a node that started, or that was away when the volume was
-// opened: is it the recorded card, and does it grant the term? The next
-// heartbeat finds it known.
+// opened: is it the recorded card, does it have what it had, and does it grant
+// the term? The next heartbeat finds it known. A node that is out may also have
+// a new card, which a resync will fill.
 func (p *peer) meet(ctx context.Context) error {
 	hello, err := p.Store.Hello(ctx)
 	if err != nil {
 		return fmt.Errorf("hello: %w", err)
-	}
-	want := p.array.superblock().Nodes[p.n].Store
-	if hello.Store != want {
-		return fmt.Errorf("its card is %s, recorded is %s: %w", hello.Store, want, errForeign)
 	}
 	g, err := p.Store.Grant(ctx, p.array.volume, p.array.epoch, p.array.nonce)
 	if err != nil {
@@ -148,14 +149,32 @@ func (p *peer) meet(ctx context.Context) error {
 	a := p.array
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if mark := a.ledger.nodes[p.n].mark; g.Watermark < mark {
-		return fmt.Errorf("its log ends at W %s, it had %s: %w", g.Watermark, mark, errBehind)
+	m := a.sb.Nodes[p.n]
+	p.unfit = p.examineLocked(m, hello.Store, g.Watermark)
+	if p.unfit != nil && m.State == cluster.In {
+		return p.unfit.why // the detector declares it out
+	}
+	p.blank = chunk.StoreID{}
+	if hello.Store != m.Store {
+		p.blank = hello.Store
 	}
 	a.ledger.restarted(p.n, g.Instance)
 	return nil
 }
 
-// Why a node that answers is not used.
+// examineLocked says whether a card has all that the superblock counts on.
+func (p *peer) examineLocked(m cluster.Member, store chunk.StoreID, w chunk.Version) *unfit {
+	mark := p.array.ledger.nodes[p.n].mark
+	switch {
+	case store != m.Store && (m.State == cluster.In || m.Since > 0):
+		return &unfit{has: 0, why: fmt.Errorf("its card is %s, recorded is %s: %w", store, m.Store, errForeign)}
+	case store == m.Store && w < mark && (m.State == cluster.In || m.Since > w):
+		return &unfit{has: w, why: fmt.Errorf("its log ends at W %s, it had %s: %w", w, mark, errBehind)}
+	}
+	return nil
+}
+
+// Why a node that answers is not used as it is.
 var (
 	errForeign = errors.New("another card stands in this node")
 	errBehind  = errors.New("its card has lost synced data")
@@ -172,6 +191,10 @@ func (p *peer) failed(err error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	p.up = false
+	p.closed = errors.Is(err, chunk.ErrUnavailable) && !errors.Is(err, context.DeadlineExceeded)
+	if p.array.ledger.nodes[p.n].follow == following {
+		a.ledger.setFollow(p.n, apart) // what it misses now, a new resync will find
+	}
 	if why := err.Error(); why != p.trouble && a.err == nil {
 		p.trouble = why
 		a.opts.Logger.Warn("node does not answer", "volume", a.sb.Name, "node", p.ID, "error", err)

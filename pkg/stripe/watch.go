@@ -1,0 +1,79 @@
+package stripe
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"rozobox/pkg/chunk"
+	"rozobox/pkg/cluster"
+)
+
+// watchEvery is how often the failure detector looks: a fraction of beatEvery,
+// so that a closed connection is noticed at once.
+const watchEvery = beatEvery / 4
+
+// watch declares nodes out that the failure detector finds silent.
+func (a *Array) watch() {
+	d := &cluster.Detector{Timeout: a.opts.NodeTimeout}
+	tick := time.NewTicker(watchEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-tick.C:
+		case <-a.life.Done():
+			return
+		}
+		if out := a.diagnose(d); len(out) > 0 {
+			a.declareOut(out)
+		}
+	}
+}
+
+func (a *Array) diagnose(d *cluster.Detector) []int {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	vitals := make([]cluster.Vital, len(a.peers))
+	for i, p := range a.peers {
+		vitals[i] = cluster.Vital{Answered: p.answered, Closed: p.closed, Unfit: p.unfit != nil}
+	}
+	out := d.Check(a.opts.Clock(), a.sb, vitals)
+	for i, p := range a.peers {
+		if p.unfit != nil && a.sb.Nodes[i].State == cluster.Out {
+			out = append(out, i) // it is out since even earlier
+		}
+	}
+	return out
+}
+
+// declareOut records that the nodes may miss every version after W, or after
+// what their cards show. Only when that is durable are their chunks placed on
+// spares, so that W cannot pass what they missed before (I1).
+func (a *Array) declareOut(nodes []int) {
+	err := a.update(a.life, func(sb *cluster.Superblock) {
+		for _, n := range nodes {
+			m := &sb.Nodes[n]
+			if m.State == cluster.In {
+				m.State, m.Since = cluster.Out, sb.Watermark
+			}
+			if unfit := a.peers[n].unfit; unfit != nil {
+				m.Since, m.Behind = min(m.Since, unfit.has), true
+			}
+		}
+	})
+	for _, n := range nodes {
+		id := a.peers[n].ID
+		if err == nil {
+			a.opts.Logger.Warn("node is out", "volume", a.superblock().Name, "node", id)
+		} else if !errors.Is(err, context.Canceled) {
+			a.opts.Logger.Error("declaring a node out", "volume", a.superblock().Name, "node", id, "error", err)
+		}
+	}
+}
+
+// unfit says why a node that answers is not the one that the superblock
+// records: its card was replaced, or has lost synced data.
+type unfit struct {
+	has chunk.Version // every version up to it is there all the same
+	why error
+}
