@@ -39,6 +39,8 @@ type Array struct {
 	replied    chunk.Version // newest version whose write has returned
 	target     chunk.Version // newest version that somebody wants settled
 	leaseUntil time.Duration // on opts.Clock
+	hedges     float64       // how many reads may be hedged now
+	hedged     uint64        // how many were
 	changed    chan struct{} // closed and made anew when W, lease or err change
 	err        error         // why the term ended
 }
@@ -55,7 +57,7 @@ func newArray(opts Options, o *opening) (*Array, error) {
 		epoch: o.epoch, nonce: o.nonce,
 		life: life, stop: stop, super: make(chan struct{}, 1),
 		sb: o.sb, ledger: newLedger(o.sb, place, o.watermark), number: o.sb.Number,
-		changed: make(chan struct{}),
+		hedges: hedgeBurst, changed: make(chan struct{}),
 	}
 	for i := range o.sb.Nodes {
 		a.peers = append(a.peers, newPeer(a, i, o))

@@ -226,6 +226,38 @@ func TestI1SparesStandIn(t *testing.T) {
 	}
 }
 
+// TestFrozenNodeDoesNotDelayReads: the first read that hits it is hedged, the
+// next ones go around it, long before it is declared out.
+func TestFrozenNodeDoesNotDelayReads(t *testing.T) {
+	inRig(t, 8, func(r *rig) {
+		a := r.open()
+		for b := range uint64(60) {
+			r.write(a, b, 1)
+		}
+		r.flush(a)
+		for range 3 {
+			for b := range uint64(60) {
+				r.expect(a, b, 1) // learn how long reads take
+			}
+		}
+		r.links[1].Freeze()
+		r.links[4].Freeze()
+		longest := time.Duration(0)
+		for b := range uint64(60) {
+			start := time.Now()
+			r.expect(a, b, 1)
+			longest = max(longest, time.Since(start))
+		}
+		if longest > 50*time.Millisecond {
+			t.Errorf("longest pause %s", longest)
+		}
+		if n := a.Status().Hedged; n == 0 || n > 4 {
+			t.Errorf("%d reads hedged, want one or two", n)
+		}
+		r.close(a)
+	})
+}
+
 // TestTrapAllCardsBlinkTogether: more nodes than may fail go away at once.
 // Writes wait, nobody is declared out, and all goes on when they return.
 func TestTrapAllCardsBlinkTogether(t *testing.T) {

@@ -35,6 +35,8 @@ type peer struct {
 	unfit    *unfit        // why the card cannot be used as it is; nil when it can
 	blank    chunk.StoreID // a new card that takes over the node's id; zero: the recorded one
 	trouble  string        // what was last logged of the node
+	latency  latency       // of its reads
+	suspect  bool          // a read of it was late, and no heartbeat was answered since
 }
 
 func newPeer(a *Array, n int, o *opening) *peer {
@@ -127,7 +129,7 @@ func (p *peer) alive(sent time.Duration, pulse chunk.Pulse) {
 		p.up, p.trouble = true, ""
 		a.opts.Logger.Info("node answers", "volume", a.sb.Name, "node", p.ID)
 	}
-	p.answered, p.closed, p.unfit = sent, false, nil
+	p.answered, p.closed, p.unfit, p.suspect = sent, false, nil, false
 	a.renewLocked()
 	poke(p.work)
 	poke(p.dirty)

@@ -50,64 +50,56 @@ func (a *Array) ReadAt(ctx context.Context, p []byte, off int64) error {
 }
 
 // cut divides a range into its blocks, and these into chunks.
-func (a *Array) cut(p []byte, off int64) []span {
+func (a *Array) cut(p []byte, off int64) []*span {
 	size := int64(a.geo.BlockSize)
-	spans := make([]span, 0, int64(len(p))/size+2)
+	spans := make([]*span, 0, int64(len(p))/size+2)
 	for len(p) > 0 {
 		lo := int(off % size)
 		n := min(len(p), a.geo.BlockSize-lo)
-		s := span{block: uint64(off / size), lo: lo, hi: lo + n, dst: p[:n]}
-		s.cut(a.geo.ChunkSize())
-		spans = append(spans, s)
+		spans = append(spans, a.newSpan(uint64(off/size), lo, p[:n]))
 		p, off = p[n:], off+int64(n)
 	}
 	return spans
 }
 
-func (s *span) cut(chunkSize int) {
-	dst := s.dst
+func (a *Array) newSpan(block uint64, lo int, dst []byte) *span {
+	s := &span{block: block, lo: lo, hi: lo + len(dst), dst: dst}
+	chunkSize := a.geo.ChunkSize()
 	for at := s.lo; at < s.hi; {
 		off := at % chunkSize
 		n := min(s.hi-at, chunkSize-off)
 		s.parts = append(s.parts, part{index: uint8(at / chunkSize), off: off, dst: dst[:n]})
 		dst, at = dst[n:], at+n
 	}
+	return s
 }
 
-// readSpans reads each data chunk from its home, one batch a node, and what
-// that does not give from any k chunks.
-func (a *Array) readSpans(ctx context.Context, spans []span) error {
-	batches := a.plan(spans)
-	wait := make([]func(), 0, len(batches))
-	for n, parts := range batches {
-		if len(parts) > 0 {
-			wait = append(wait, func() { a.readBatch(ctx, n, parts) })
+// readSpans reads each data chunk from its home, one request a node, and what
+// that does not give, or gives late, from any k chunks.
+func (a *Array) readSpans(ctx context.Context, spans []*span) error {
+	fetches := a.plan(spans)
+	for _, f := range fetches {
+		f.start(ctx)
+	}
+	decoded := a.collect(ctx, spans, fetches)
+	var rest []*span
+	for _, s := range spans {
+		if !decoded[s] && !s.settle() {
+			rest = append(rest, s)
 		}
 	}
-	inParallel(wait)
-	var late []func()
+	return a.decodeAll(ctx, rest)
+}
+
+// decodeAll decodes all the spans at once.
+func (a *Array) decodeAll(ctx context.Context, spans []*span) error {
 	errs := make([]error, len(spans))
-	for i := range spans {
-		if s := &spans[i]; !s.settle() {
-			late = append(late, func() { errs[i] = a.decodeSpan(ctx, s) })
-		}
-	}
-	inParallel(late)
-	return errors.Join(errs...)
-}
-
-// inParallel runs the functions and waits for them; a single one needs no
-// goroutine.
-func inParallel(fs []func()) {
-	if len(fs) == 1 {
-		fs[0]()
-		return
-	}
 	var group sync.WaitGroup
-	for _, f := range fs {
-		group.Go(f)
+	for i, s := range spans {
+		group.Go(func() { errs[i] = a.decodeSpan(ctx, s) })
 	}
 	group.Wait()
+	return errors.Join(errs...)
 }
 
 // wanted is a part and the block it belongs to.
@@ -117,13 +109,14 @@ type wanted struct {
 }
 
 // plan serves from memory what is not settled, and sorts the rest by the node
-// to ask. Parts whose home is not in, or does not answer, fail here.
-func (a *Array) plan(spans []span) [][]wanted {
-	batches := make([][]wanted, len(a.peers))
+// to ask. Parts whose home is not in, does not answer or is under suspicion
+// fail here.
+func (a *Array) plan(spans []*span) (fetches []*fetch) {
+	byNode := make([]*fetch, len(a.peers))
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	for i := range spans {
-		s := &spans[i]
+	a.hedges = min(a.hedges+hedgeShare, hedgeBurst)
+	for _, s := range spans {
 		if w := a.ledger.latest[s.block]; w != nil {
 			s.fromMemory(w)
 			continue
@@ -131,15 +124,26 @@ func (a *Array) plan(spans []span) [][]wanted {
 		placed := a.place.Place(s.block)
 		for j := range s.parts {
 			p := &s.parts[j]
-			home := placed[p.index]
-			if a.sb.Nodes[home].State != cluster.In || !a.peers[home].up {
+			home := a.peers[placed[p.index]]
+			if !home.readableLocked() {
 				p.err = chunk.ErrUnavailable
 				continue
 			}
-			batches[home] = append(batches[home], wanted{p, s.block})
+			f := byNode[home.n]
+			if f == nil {
+				f = &fetch{peer: home, late: home.latency.late()}
+				byNode[home.n] = f
+				fetches = append(fetches, f)
+			}
+			f.parts = append(f.parts, wanted{p, s.block})
 		}
 	}
-	return batches
+	return fetches
+}
+
+// readableLocked reports whether the node is asked first for its chunks.
+func (p *peer) readableLocked() bool {
+	return p.up && !p.suspect && p.array.sb.Nodes[p.n].State == cluster.In
 }
 
 // fromMemory copies from the frozen content of a version.
@@ -154,20 +158,19 @@ func (s *span) fromMemory(w *write) {
 	s.parts = nil
 }
 
-func (a *Array) readBatch(ctx context.Context, n int, parts []wanted) {
-	ctx, cancel := context.WithTimeout(ctx, a.opts.NodeTimeout)
-	defer cancel()
+// readParts asks the node for the parts, and notes the outcome in them.
+func (p *peer) readParts(ctx context.Context, parts []wanted) {
 	for len(parts) > 0 {
 		some := parts[:min(len(parts), chunk.MaxOps)]
 		parts = parts[len(some):]
 		gets := make([]chunk.Get, len(some))
-		for i, p := range some {
-			gets[i] = chunk.Get{Block: p.block, Index: p.index, Off: uint32(p.off), Dst: p.dst}
+		for i, w := range some {
+			gets[i] = chunk.Get{Block: w.block, Index: w.index, Off: uint32(w.off), Dst: w.dst}
 		}
-		got, err := a.peers[n].Store.Read(ctx, a.peers[n].term(), gets)
-		for i, p := range some {
-			if p.err = err; err == nil {
-				p.got = got[i]
+		got, err := p.Store.Read(ctx, p.term(), gets)
+		for i, w := range some {
+			if w.err = err; err == nil {
+				w.got = got[i]
 			}
 		}
 	}

@@ -11,8 +11,9 @@ type Status struct {
 	Watermark      chunk.Version
 	Up             []bool // by node: its last heartbeat was answered
 	UnsettledBytes int64
-	UnderProtected int   // versions not settled that lack holders
-	Err            error // why the array can serve no more
+	UnderProtected int    // versions not settled that lack holders
+	Hedged         uint64 // reads that were hedged since the opening
+	Err            error  // why the array can serve no more
 }
 
 // Status returns the state of the array.
@@ -21,7 +22,7 @@ func (a *Array) Status() Status {
 	defer a.mu.Unlock()
 	s := Status{
 		Superblock: a.sb, Watermark: a.ledger.watermark,
-		UnsettledBytes: a.ledger.bytes, Err: a.err,
+		UnsettledBytes: a.ledger.bytes, Hedged: a.hedged, Err: a.err,
 	}
 	for _, p := range a.peers {
 		s.Up = append(s.Up, p.up)

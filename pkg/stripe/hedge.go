@@ -1,0 +1,180 @@
+package stripe
+
+import (
+	"context"
+	"time"
+)
+
+const (
+	// firstDelay is when a read of a node that was never timed is hedged.
+	firstDelay = 20 * time.Millisecond
+
+	// minDelay keeps hedges from chasing the jitter of a fast network.
+	minDelay = 5 * time.Millisecond
+
+	// hedgeShare and hedgeBurst are the budget of hedges: one for twenty
+	// reads, since each costs k requests more, with a few in advance.
+	hedgeShare = 0.05
+	hedgeBurst = 10
+)
+
+// latency learns how long a node's reads take, as TCP learns its
+// retransmission timeout (RFC 6298): mean and mean deviation.
+type latency struct {
+	mean, deviation time.Duration
+}
+
+func (l *latency) observe(d time.Duration) {
+	if l.mean == 0 {
+		l.mean, l.deviation = d, d/2
+		return
+	}
+	l.deviation += (max(d-l.mean, l.mean-d) - l.deviation) / 4
+	l.mean += (d - l.mean) / 8
+}
+
+// late returns how long to wait before a read counts as late.
+func (l *latency) late() time.Duration {
+	if l.mean == 0 {
+		return firstDelay
+	}
+	return max(minDelay, l.mean+4*l.deviation)
+}
+
+// fetch is one node's share of a read.
+type fetch struct {
+	*peer
+	parts  []wanted
+	late   time.Duration // after that it is hedged
+	cancel context.CancelFunc
+	done   chan struct{} // closed when it has ended and its parts are filled in
+}
+
+// start sends the request. Cancelling it ends it at once.
+func (f *fetch) start(ctx context.Context) {
+	ctx, f.cancel = context.WithTimeout(ctx, f.array.opts.NodeTimeout)
+	f.done = make(chan struct{})
+	begin := time.Now()
+	f.array.tasks.Go(func() {
+		defer close(f.done)
+		defer f.cancel()
+		f.readParts(ctx, f.parts)
+		if f.parts[0].err == nil {
+			f.timed(time.Since(begin))
+		}
+	})
+}
+
+func (p *peer) timed(d time.Duration) {
+	p.array.mu.Lock()
+	defer p.array.mu.Unlock()
+	p.latency.observe(d)
+}
+
+// collect waits for the fetches. When some are late, and the budget allows, the
+// spans that they serve are decoded from other nodes meanwhile: whichever is
+// complete first wins, and the other is cancelled. It returns the spans that
+// were decoded.
+func (a *Array) collect(ctx context.Context, spans []*span, fetches []*fetch) map[*span]bool {
+	late := stragglers(fetches)
+	if len(late) == 0 || !a.mayHedge(late) {
+		waitFor(fetches)
+		return nil
+	}
+	h := a.hedge(ctx, spans, late)
+	defer h.cancel()
+	primaries := make(chan struct{})
+	a.tasks.Go(func() { waitFor(late); close(primaries) })
+	select {
+	case <-primaries:
+		return nil
+	case err := <-h.done:
+		if err != nil {
+			<-primaries // they are all that is left
+			return nil
+		}
+	}
+	for _, f := range late {
+		f.cancel()
+	}
+	<-primaries // nobody writes into the caller's buffer any more
+	return h.deliver()
+}
+
+// stragglers waits until every fetch has ended or is late, and returns those
+// that are late.
+func stragglers(fetches []*fetch) (late []*fetch) {
+	begin := time.Now()
+	for _, f := range fetches {
+		timer := time.NewTimer(f.late - time.Since(begin))
+		select {
+		case <-f.done:
+		case <-timer.C:
+			late = append(late, f)
+		}
+		timer.Stop()
+	}
+	return late
+}
+
+func waitFor(fetches []*fetch) {
+	for _, f := range fetches {
+		<-f.done
+	}
+}
+
+// mayHedge spends from the budget of hedges. The late nodes come under
+// suspicion: until their next heartbeat they are not asked first, so that a
+// frozen node costs one hedge and not one for each read.
+func (a *Array) mayHedge(late []*fetch) bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.hedges < 1 {
+		return false
+	}
+	a.hedges--
+	a.hedged++
+	for _, f := range late {
+		f.suspect = true
+	}
+	return true
+}
+
+// hedge is a second reading of spans, into buffers of its own.
+type hedge struct {
+	copies map[*span]*span // by the span that it stands for
+	cancel context.CancelFunc
+	done   chan error
+}
+
+// hedge begins to decode the spans that late fetches serve.
+func (a *Array) hedge(ctx context.Context, spans []*span, late []*fetch) *hedge {
+	blocks := map[uint64]bool{}
+	for _, f := range late {
+		for _, p := range f.parts {
+			blocks[p.block] = true
+		}
+	}
+	h := &hedge{copies: map[*span]*span{}, done: make(chan error, 1)}
+	ctx, h.cancel = context.WithCancel(ctx)
+	var list []*span
+	for _, s := range spans {
+		if blocks[s.block] {
+			c := a.newSpan(s.block, s.lo, make([]byte, len(s.dst)))
+			h.copies[s] = c
+			list = append(list, c)
+		}
+	}
+	a.tasks.Go(func() { h.done <- a.decodeAll(ctx, list) })
+	return h
+}
+
+// deliver copies what was decoded to where it was wanted.
+func (h *hedge) deliver() map[*span]bool {
+	decoded := map[*span]bool{}
+	for s, c := range h.copies {
+		copy(s.dst, c.dst)
+		decoded[s] = true
+	}
+	return decoded
+}
