@@ -68,7 +68,7 @@ said() { grep -q "^@@ $1" "$DIR/console.log"; }
 
 restart_asked() { said restart || said ended; }
 
-machine_ended() { ! alive console; }
+machine_ended() { ! running console; }
 
 main() {
 	begin
@@ -83,6 +83,8 @@ main() {
 	revive_server
 	wait_for "$BOOT_SECONDS" "the machine ends" machine_ended
 	said passed || fail "see the console's log"
+	[[ ${E2E_SERVER:-} == nbdkit ]] || grep -q 'incarnation=[0-9]' "$DIR/console.log" ||
+		fail "the export's description tells no incarnation"
 	[[ -z ${E2E_VERBOSE:-} ]] || cat "$DIR/console.log"
 	sed -n 's/^@@ step/   second/p' "$DIR/console.log"
 }

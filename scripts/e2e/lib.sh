@@ -5,7 +5,7 @@
 # is gone when the script ends, however it ends; when it failed, the ends of all
 # logs are shown.
 #
-#   begin                      make $DIR; must come first
+#   begin                      make $DIR and $ROZOBOX; must come first
 #   defer CMD...               run CMD when the script ends, last in first out
 #   launch NAME CMD...         start CMD, its output in $DIR/NAME.log
 #   stop NAME, crash NAME      end it by SIGTERM or SIGKILL, and wait for it
@@ -13,6 +13,7 @@
 #   expect_error TEXT CMD...   CMD must fail and say TEXT
 #   cluster_new                8 chunk servers, a gateway, volume $VOLUME at $URI
 #   start_node, start_gateway  start one again
+#   crashload, hook            see scripts/crashload
 #   serve                      the server that $E2E_SERVER names, at $URI
 set -euo pipefail
 
@@ -22,7 +23,6 @@ NODES=(pi1 pi2 pi3 pi4 pi5 pi6 pi7 pi8)
 VOLUME=e2e
 SIZE=${SIZE:-256MiB} # of the volume
 VOLUME_OPTIONS=()    # for rozobox volume create
-declare -A PID=()
 CLEANUPS=()
 
 say() { printf '   %s\n' "$*"; }
@@ -34,6 +34,7 @@ fail() {
 
 begin() {
 	DIR=$(mktemp -d "${TMPDIR:-/tmp}/rozobox-e2e.XXXXXX")
+	export DIR # for hooks
 	trap finish EXIT
 	trap 'exit 130' INT TERM HUP
 	build
@@ -42,7 +43,7 @@ begin() {
 # build makes $ROZOBOX, unless the caller (test.sh) has.
 build() {
 	[[ -n ${ROZOBOX:-} ]] && return
-	ROZOBOX=$DIR/rozobox
+	export ROZOBOX=$DIR/rozobox
 	(cd "$ROOT" && CGO_ENABLED=0 go build -o "$ROZOBOX" ./cmd/rozobox)
 }
 
@@ -54,7 +55,7 @@ finish() {
 	set +e
 	((status == 0)) || { printf "FAILED: %s, status %d\n" "$0" "$status" && show_logs; } >&2
 	for ((i = ${#CLEANUPS[@]} - 1; i >= 0; i--)); do eval "${CLEANUPS[i]}" >&2; done
-	for i in "${!PID[@]}"; do crash "$i"; done
+	for i in "$DIR"/*.pid; do crash "$(basename "$i" .pid)"; done
 	rm -rf --one-file-system "$DIR"
 	exit "$status"
 }
@@ -64,26 +65,40 @@ show_logs() {
 	for log in "$DIR"/*.log; do
 		[[ -s $log ]] || continue
 		printf -- '--- the end of %s\n' "${log##*/}" >&2
-		tail -n 12 "$log" | cut -c 1-400 >&2
+		tail -n 8 "$log" | cut -c 1-300 >&2
 	done
 }
 
+# A process is known by the file $DIR/NAME.pid, so that hooks, which run in
+# shells of their own, can end and start it too. The shell in between waits for
+# it, writes down its exit status, and keeps "Killed" off the terminal.
 launch() {
 	local name=$1
 	shift
-	"$@" >>"$DIR/$name.log" 2>&1 </dev/null &
-	PID[$name]=$!
+	rm -f "$DIR/$name.pid" "$DIR/$name.status"
+	(
+		trap - EXIT
+		exec 2>/dev/null
+		"$@" >>"$DIR/$name.log" 2>&1 </dev/null &
+		echo $! >"$DIR/$name.pid"
+		status=0
+		wait $! || status=$?
+		echo "$status" >"$DIR/$name.status"
+	) &
+	disown
+	until [[ -s $DIR/$name.pid ]]; do sleep 0.01; done
 }
 
-alive() { kill -0 "${PID[$1]}" 2>/dev/null; }
+running() { [[ -s $DIR/$1.pid && ! -s $DIR/$1.status ]]; }
 
-# end sends a signal, waits, and leaves the process's exit status in $STATUS.
+# end sends a signal and waits. $STATUS is the exit status.
 end() {
 	local signal=$1 name=$2
-	STATUS=0
-	kill "-$signal" "${PID[$name]}" 2>/dev/null || true
-	wait "${PID[$name]}" 2>/dev/null || STATUS=$?
-	unset "PID[$name]"
+	[[ -s $DIR/$name.pid ]] || return 0
+	kill "-$signal" "$(<"$DIR/$name.pid")" 2>/dev/null || true
+	until [[ -s $DIR/$name.status ]]; do sleep 0.02; done
+	STATUS=$(<"$DIR/$name.status")
+	rm -f "$DIR/$name.pid"
 }
 
 stop() { end TERM "$1"; }
@@ -134,8 +149,7 @@ cluster_init() {
 	free_ports 10
 	NBD_PORT=$PORT ADMIN_PORT=$((PORT + 1))
 	for i in "${!NODES[@]}"; do args+=(--node "${NODES[i]}=127.0.0.1:$((PORT + 2 + i))"); done
-	CLUSTER=$DIR/cluster
-	GATEWAY_TOML=$CLUSTER/gateway/gateway.toml
+	export CLUSTER=$DIR/cluster GATEWAY_TOML=$DIR/cluster/gateway/gateway.toml
 	URI=nbd://127.0.0.1:$NBD_PORT/$VOLUME
 	"$ROZOBOX" init --dir "$CLUSTER" --name e2e "${args[@]}" \
 		--nbd "127.0.0.1:$NBD_PORT" --admin "127.0.0.1:$ADMIN_PORT" >/dev/null
@@ -147,7 +161,26 @@ start_gateway() { launch gateway "$ROZOBOX" gateway --config "$GATEWAY_TOML"; }
 
 start_nodes() {
 	local node
-	for node in "${NODES[@]}"; do start_node "$node"; done
+	for node in "${NODES[@]}"; do running "$node" || start_node "$node"; done
+}
+
+# crash_nodes N kills N nodes, drawn by chance, at once.
+crash_nodes() {
+	local node
+	for node in $(shuf -n "$1" -e "${NODES[@]}"); do crash "$node" & done
+	wait
+}
+
+# crash_all pulls the plug of everything at once.
+crash_all() {
+	crash_nodes ${#NODES[@]} &
+	crash gateway
+	wait
+}
+
+start_all() {
+	start_nodes
+	start_gateway
 }
 
 # volume_served: the export answers, so the volume has been opened.
@@ -187,5 +220,19 @@ serve() {
 start_nbdkit() { launch nbdkit nbdkit --foreground --port "$NBD_PORT" --threads 16 file "$DIR/disk"; }
 
 # crash_server and revive_server kill and start what clients talk to.
-crash_server() { if [[ -n ${PID[nbdkit]:-} ]]; then crash nbdkit; else crash gateway; fi; }
+crash_server() { if [[ ${E2E_SERVER:-rozobox} == nbdkit ]]; then crash nbdkit; else crash gateway; fi; }
 revive_server() { if [[ ${E2E_SERVER:-rozobox} == nbdkit ]]; then start_nbdkit; else start_gateway; fi; }
+
+# crashload runs scripts/crashload, which lets the shell functions that
+# --crash and --revive name work on this script's processes.
+crashload() {
+	build_tool crashload
+	"$DIR/crashload" --server "127.0.0.1:$NBD_PORT" --volume "$VOLUME" "$@"
+}
+
+# hook makes a command for crashload of shell functions in this library.
+hook() { printf 'source %q && %s' "${BASH_SOURCE[0]}" "$*"; }
+
+build_tool() {
+	[[ -x $DIR/$1 ]] || (cd "$ROOT" && go build -o "$DIR/$1" "./scripts/$1")
+}
