@@ -29,6 +29,7 @@ type chunkserver struct {
 
 // openChunkserver opens the store and takes the address.
 func openChunkserver(config *ChunkserverConfig, logger *slog.Logger) (*chunkserver, error) {
+	logger = logger.With("node", config.ID)
 	creds, err := config.credentials()
 	if err != nil {
 		return nil, err
@@ -52,8 +53,7 @@ func openChunkserver(config *ChunkserverConfig, logger *slog.Logger) (*chunkserv
 		err = fmt.Errorf("listen on %s (listen): %w", config.Listen, err)
 		return nil, errors.Join(err, store.Close())
 	}
-	logger.Info("chunk server is listening", "node", config.ID, "addr", server.Addr().String(),
-		"data", config.Data)
+	logger.Info("chunk server is listening", "addr", server.Addr().String(), "data", config.Data)
 	return &chunkserver{store: store, server: server}, nil
 }
 

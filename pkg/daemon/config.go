@@ -7,9 +7,11 @@ import (
 	"net"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"time"
 
 	"rozobox/pkg/chunk"
+	"rozobox/pkg/chunkrpc"
 	"rozobox/pkg/cluster"
 )
 
@@ -112,7 +114,7 @@ type GatewayConfig struct {
 // NBD is the table [nbd] of gateway.toml: how clients reach the volumes.
 type NBD struct {
 	// Listen is the TCP address, HOST:PORT. Default "127.0.0.1:10809"; empty
-	// for none. Without TLS, whoever reaches it can read and write every
+	// for none; port 0 for any that is free, which the log names. Without TLS, whoever reaches it can read and write every
 	// volume: on another address than loopback, set tls = "required".
 	Listen string `toml:"listen"`
 	// Unix is the path of a Unix socket to listen on as well, mode 0600.
@@ -185,7 +187,7 @@ type MonitorConfig struct {
 // LoadChunkserver reads and checks a chunkserver.toml. Paths in the result are
 // absolute or relative to the working directory.
 func LoadChunkserver(path string) (*ChunkserverConfig, error) {
-	c := &ChunkserverConfig{Listen: fmt.Sprintf(":%d", DefaultPort), Data: "data", LogLevel: "info"}
+	c := defaultChunkserver()
 	src, err := decode(path, c)
 	if err != nil {
 		return nil, err
@@ -230,6 +232,12 @@ func LoadGateway(path string) (*GatewayConfig, error) {
 	return c, nil
 }
 
+func defaultChunkserver() *ChunkserverConfig {
+	return &ChunkserverConfig{Listen: fmt.Sprintf(":%d", DefaultPort), Data: "data", LogLevel: "info"}
+}
+
+func defaultMonitor() *MonitorConfig { return &MonitorConfig{Admin: DefaultAdmin} }
+
 func defaultGateway() *GatewayConfig {
 	return &GatewayConfig{
 		Admin:       DefaultAdmin,
@@ -250,7 +258,7 @@ func defaultGateway() *GatewayConfig {
 
 // LoadMonitor reads and checks a monitor.toml.
 func LoadMonitor(path string) (*MonitorConfig, error) {
-	c := &MonitorConfig{Admin: DefaultAdmin}
+	c := defaultMonitor()
 	src, err := decode(path, c)
 	if err != nil {
 		return nil, err
@@ -292,25 +300,29 @@ func parseLevel(name string) (slog.Level, error) {
 	return 0, fmt.Errorf("bad level %q: want debug, info, warn or error", name)
 }
 
-// checkAddress wants HOST:PORT with a port of 1 to 65535.
-func checkAddress(addr string) error {
+// checkAddress wants HOST:PORT. Port 0, where it is allowed, means any that is
+// free.
+func checkAddress(addr string, least uint64) error {
 	_, port, err := net.SplitHostPort(addr)
 	if err != nil {
 		return fmt.Errorf("bad address %q: want HOST:PORT", addr)
 	}
-	if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 {
-		return fmt.Errorf("bad address %q: want a port of 1 to 65535", addr)
+	if n, err := strconv.ParseUint(port, 10, 16); err != nil || n < least {
+		return fmt.Errorf("bad address %q: want a port of %d to 65535", addr, least)
 	}
 	return nil
 }
 
 // checkDialable wants a host as well.
 func checkDialable(addr string) error {
-	if err := checkAddress(addr); err != nil {
+	if err := checkAddress(addr, 1); err != nil {
 		return err
 	}
-	if host, _, _ := net.SplitHostPort(addr); host == "" {
+	switch host, _, _ := net.SplitHostPort(addr); {
+	case host == "":
 		return fmt.Errorf("bad address %q: the host is missing", addr)
+	case strings.ContainsFunc(host, func(r rune) bool { return r <= ' ' || r > '~' }):
+		return fmt.Errorf("bad address %q: the host has odd characters", addr)
 	}
 	return nil
 }
@@ -329,6 +341,18 @@ func checkID(id string) error {
 	if !ok {
 		return fmt.Errorf("bad name %q: want 1 to %d letters, digits, '.', '_' or '-', "+
 			"a letter or digit first", id, maxID)
+	}
+	return nil
+}
+
+// checkCluster wants a name that is a host name besides, as it stands in the
+// certificates' URIs.
+func checkCluster(name string) error {
+	if err := checkID(name); err != nil {
+		return err
+	}
+	if (chunkrpc.Identity{Cluster: name, Role: chunkrpc.RoleNode, ID: "x"}).Validate() != nil {
+		return fmt.Errorf("bad name %q: want something between the dots", name)
 	}
 	return nil
 }

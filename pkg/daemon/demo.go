@@ -143,12 +143,11 @@ func (d *demo) openNode(n *Node) error {
 	if err != nil {
 		return err
 	}
-	logger := d.opts.Logger.With("node", n.ID)
 	config.Listen = n.Addr
-	s, err := openChunkserver(config, logger)
+	s, err := openChunkserver(config, d.opts.Logger)
 	if errors.Is(err, syscall.EADDRINUSE) {
 		config.Listen = loopback + ":0"
-		s, err = openChunkserver(config, logger)
+		s, err = openChunkserver(config, d.opts.Logger)
 	}
 	if err != nil {
 		return err

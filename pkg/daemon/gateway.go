@@ -67,6 +67,17 @@ func NewGateway(config *GatewayConfig, logger *slog.Logger) (*Gateway, error) {
 	if err != nil {
 		return nil, err
 	}
+	g := newGateway(config, creds, logger)
+	if err := g.listen(); err != nil {
+		return nil, err
+	}
+	for _, n := range config.Nodes {
+		g.connect(n, creds)
+	}
+	return g, nil
+}
+
+func newGateway(config *GatewayConfig, creds chunkrpc.Credentials, logger *slog.Logger) *Gateway {
 	g := &Gateway{
 		config:  config,
 		logger:  logger,
@@ -75,13 +86,16 @@ func NewGateway(config *GatewayConfig, logger *slog.Logger) (*Gateway, error) {
 		ready:   make(chan struct{}),
 		volumes: make(map[chunk.VolumeID]*served),
 		search:  "looking for volumes",
-	}
-	if err := g.listen(); err != nil {
-		return nil, err
+		options: stripe.Options{
+			NodeTimeout: time.Duration(config.NodeTimeout),
+			SyncEvery:   time.Duration(config.SyncEvery),
+			Memory:      int64(config.Memory),
+			Clock:       boottime,
+			Logger:      logger,
+		},
 	}
 	g.work, g.endWork = context.WithCancel(context.Background())
-	g.connect(creds)
-	return g, nil
+	return g
 }
 
 // listen takes all addresses, or none.
@@ -150,25 +164,19 @@ func (g *Gateway) closeListeners() {
 	}
 }
 
-// connect makes the clients of all nodes; they dial in the background.
-func (g *Gateway) connect(creds chunkrpc.Credentials) {
-	g.options = stripe.Options{
-		NodeTimeout: time.Duration(g.config.NodeTimeout),
-		SyncEvery:   time.Duration(g.config.SyncEvery),
-		Memory:      int64(g.config.Memory),
-		Clock:       boottime,
-		Logger:      g.logger,
-	}
-	for _, n := range g.config.Nodes {
-		c := chunkrpc.NewClient(chunkrpc.ClientOptions{
-			Node: chunk.NodeID(n.ID), Addr: n.Addr, Credentials: creds, Logger: g.logger,
-		})
-		g.clients = append(g.clients, c)
-		g.peers = append(g.peers, peer{Node: n, store: c})
-		g.options.Nodes = append(g.options.Nodes, stripe.Node{
-			ID: chunk.NodeID(n.ID), Store: c, Background: c.Background(),
-		})
-	}
+// connect makes the client of a node; it dials in the background.
+func (g *Gateway) connect(n Node, creds chunkrpc.Credentials) {
+	id := chunk.NodeID(n.ID)
+	c := chunkrpc.NewClient(chunkrpc.ClientOptions{
+		Node: id, Addr: n.Addr, Credentials: creds, Logger: g.logger,
+	})
+	g.clients = append(g.clients, c)
+	g.addNode(n, stripe.Node{ID: id, Store: c, Background: c.Background()})
+}
+
+func (g *Gateway) addNode(n Node, s stripe.Node) {
+	g.peers = append(g.peers, peer{Node: n, store: s.Store})
+	g.options.Nodes = append(g.options.Nodes, s)
 }
 
 // Run serves until ctx ends or a listener fails.
@@ -180,6 +188,7 @@ func (g *Gateway) Run(ctx context.Context) error {
 		fronts.Go(func() error { return g.serveNBD(frontCtx, f) })
 	}
 	err := fronts.Wait()
+	g.logger.Info("gateway is closing the volumes")
 	g.endWork()
 	g.tasks.Wait()
 	for _, c := range g.clients {

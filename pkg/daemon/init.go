@@ -86,10 +86,10 @@ func (o *InitOptions) check() error {
 	if o.Dir == "" {
 		return errors.New("--dir: missing: the folder to make the cluster in")
 	}
-	if err := checkID(o.Name); err != nil {
+	if err := checkCluster(o.Name); err != nil {
 		return fmt.Errorf("--name: %w", err)
 	}
-	if err := checkAddress(o.NBD); err != nil {
+	if err := checkAddress(o.NBD, 0); err != nil {
 		return fmt.Errorf("--nbd: %w", err)
 	}
 	if err := checkDialable(o.Admin); err != nil {

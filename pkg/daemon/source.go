@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"regexp"
 	"strings"
 
 	"github.com/BurntSushi/toml"
@@ -46,9 +47,16 @@ func decode(path string, v any) (source, error) {
 	return src, src.checkKeys(meta)
 }
 
+// typeError is how the decoder words a value of the wrong type: the only one
+// of its errors that has its place in the text.
+var typeError = regexp.MustCompile(`^toml: line ([0-9]+) \(last key "(.*)"\): (.*)$`)
+
 func (s source) decodeError(err error) error {
 	var parse toml.ParseError
 	if !errors.As(err, &parse) {
+		if m := typeError.FindStringSubmatch(err.Error()); m != nil {
+			return fmt.Errorf("%s:%s: %s: %s", s.path, m[1], m[2], m[3])
+		}
 		return fmt.Errorf("%s: %s", s.path, strings.TrimPrefix(err.Error(), "toml: "))
 	}
 	if parse.LastKey == "" {
@@ -112,24 +120,19 @@ func (s source) checkNotEmpty(key, value string) error {
 	return nil
 }
 
-func (s source) checkName(key, value string) error {
-	if value == "" {
-		return s.errorf(key, "missing")
-	}
-	return s.wrap(key, checkID(value))
-}
-
 func (s source) checkIdentity(cluster, id string, files Files) error {
 	return cmp.Or(
-		s.checkName("cluster", cluster),
-		s.checkName("id", id),
+		s.checkNotEmpty("cluster", cluster),
+		s.wrap("cluster", checkCluster(cluster)),
+		s.checkNotEmpty("id", id),
+		s.wrap("id", checkID(id)),
 		s.checkNotEmpty("certificate", files.Certificate),
 		s.checkNotEmpty("key", files.Key),
 		s.checkNotEmpty("ca", files.CA),
 	)
 }
 
-func (s source) checkListen(key, addr string) error { return s.wrap(key, checkAddress(addr)) }
+func (s source) checkListen(key, addr string) error { return s.wrap(key, checkAddress(addr, 1)) }
 
 func (s source) checkDial(key, addr string) error { return s.wrap(key, checkDialable(addr)) }
 
@@ -164,8 +167,8 @@ func (s source) checkNBD(n *NBD) error {
 		return s.errorf("nbd.listen", "empty, and nbd.unix too: nobody could connect")
 	}
 	if n.Listen != "" {
-		if err := s.checkListen("nbd.listen", n.Listen); err != nil {
-			return err
+		if err := checkAddress(n.Listen, 0); err != nil {
+			return s.errorf("nbd.listen", "%v", err)
 		}
 	}
 	switch n.TLS {

@@ -1,0 +1,51 @@
+// Package daemon turns configuration files into running processes: the chunk
+// server, the gateway, the demo; it makes the files in the first place (Init),
+// and is the command line's way to a running gateway (Client).
+//
+// # Files
+//
+// ChunkserverConfig, GatewayConfig and MonitorConfig are the three TOML files;
+// their fields explain the keys, and the samples in configs/ do so for users.
+// Whatever is wrong with a file is one error that names the file, the line
+// where that is certain, and the key. An unknown key is wrong.
+//
+// Init makes a cluster's own CA and one folder for each process:
+//
+//	DIR/ca/       ca.crt ca.key                                stays with the owner
+//	DIR/pi1/      chunkserver.toml pi1.crt pi1.key ca.crt      to its card
+//	DIR/gateway/  gateway.toml gateway.crt gateway.key ca.crt  to its machine
+//	DIR/monitor/  monitor.toml monitor.crt monitor.key ca.crt  wherever it watches
+//
+// A certificate says who a process is by its one URI,
+// rozobox://CLUSTER/ROLE/ID; addresses prove nothing.
+//
+// # The gateway
+//
+//	NBD clients ── nbd.Server ── device ── volume.Volume ── stripe.Array ─┐
+//	     (one listener or two)    (one of each for every volume)          │
+//	people, monitors ── admin API ── Gateway                chunkrpc.Client, one a node
+//
+// Each volume has a goroutine of its own that opens it, serves it, and opens
+// it again: one that lacks nodes says why and keeps no other waiting. A volume
+// that another gateway took over stays closed until this process starts anew;
+// two gateways that took it from each other would serve nobody.
+//
+// A stop goes from the outside in: the listeners, the requests that had begun,
+// the volumes (flushed, marked clean), the connections to the nodes.
+//
+// # Who may do what
+//
+// NBD has no users: whoever reaches its address may read and write, so the
+// default is loopback, and beyond that TLS with client certificates is the
+// guard. The admin API shows the status to whoever reaches it, over plain
+// HTTP; a request that changes something (I8) carries a signature made with
+// the gateway's private key over method, path, body and time, good for 30
+// seconds and once. Hosts are called by number, so that no web page reaches
+// the API by a name of its own.
+//
+// # Caveats
+//
+// Adding a node to the lists serves new volumes only: a volume keeps the nodes
+// that it was made with. Certificates do not expire (see validUntil). A
+// certificate is taken out of service by a new CA.
+package daemon
