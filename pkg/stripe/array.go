@@ -34,15 +34,16 @@ type Array struct {
 	mu         sync.Mutex          // guards all below; never kept across I/O
 	sb         *cluster.Superblock // the durable one; never changed in place
 	ledger     *ledger
-	seq        uint64        // of the newest version
-	number     uint64        // of the newest superblock that was tried
-	replied    chunk.Version // newest version whose write has returned
-	target     chunk.Version // newest version that somebody wants settled
-	leaseUntil time.Duration // on opts.Clock
-	hedges     float64       // how many reads may be hedged now
-	hedged     uint64        // how many were
-	changed    chan struct{} // closed and made anew when W, lease or err change
-	err        error         // why the term ended
+	seq        uint64          // of the newest version
+	number     uint64          // of the newest superblock that was tried
+	replied    chunk.Version   // newest version whose write has returned
+	target     chunk.Version   // newest version that somebody wants settled
+	leaseUntil time.Duration   // on opts.Clock
+	healing    map[uint64]bool // blocks that Heal works on: writers of them wait
+	hedges     float64         // how many reads may be hedged now
+	hedged     uint64          // how many were
+	changed    chan struct{}   // closed and made anew when W, lease or err change
+	err        error           // why the term ended
 }
 
 func newArray(opts Options, o *opening) (*Array, error) {
@@ -57,7 +58,7 @@ func newArray(opts Options, o *opening) (*Array, error) {
 		epoch: o.epoch, nonce: o.nonce,
 		life: life, stop: stop, super: make(chan struct{}, 1),
 		sb: o.sb, ledger: newLedger(o.sb, place, o.watermark), number: o.sb.Number,
-		hedges: hedgeBurst, changed: make(chan struct{}),
+		healing: map[uint64]bool{}, hedges: hedgeBurst, changed: make(chan struct{}),
 	}
 	for i := range o.sb.Nodes {
 		a.peers = append(a.peers, newPeer(a, i, o))
@@ -147,6 +148,18 @@ func (a *Array) await(ctx context.Context, what string, ready func() bool) error
 		case <-ctx.Done():
 			return fmt.Errorf("%s: %w: %w", what, ErrTooFewNodes, context.Cause(ctx))
 		}
+	}
+}
+
+// pause waits for the time of a heartbeat. It fails when ctx or the term ends.
+func (a *Array) pause(ctx context.Context) error {
+	select {
+	case <-time.After(beatEvery):
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	case <-a.life.Done():
+		return a.Err()
 	}
 }
 

@@ -17,17 +17,19 @@ type answer struct {
 }
 
 // askAll asks every node that may hold a chunk of the block for n bytes of it
-// at off: the homes for their own, the spares for those of homes that are not
-// in. It yields the answers as they come, and leaves late nodes behind when
-// the caller stops.
-func (a *Array) askAll(ctx context.Context, block uint64, off, n int) func(yield func(answer) bool) {
+// at off, not newer than atMost unless that is 0: the homes for their own, the
+// spares for those of homes that are not in. It yields the answers as they
+// come, and leaves late nodes behind when the caller stops.
+func (a *Array) askAll(
+	ctx context.Context, block uint64, off, n int, atMost chunk.Version,
+) func(yield func(answer) bool) {
 	return func(yield func(answer) bool) {
 		ctx, cancel := context.WithTimeout(ctx, a.opts.NodeTimeout)
 		defer cancel()
 		questions := a.questions(block)
 		answers := make(chan []answer, len(questions)) // nobody waits for a reader that left
 		for _, q := range questions {
-			a.tasks.Go(func() { answers <- q.ask(ctx, block, off, n) })
+			a.tasks.Go(func() { answers <- q.ask(ctx, block, off, n, atMost) })
 		}
 		for range questions {
 			for _, got := range <-answers {
@@ -70,10 +72,12 @@ func (a *Array) questions(block uint64) (list []question) {
 
 // ask returns what the node holds of the block; nothing when it fails, because
 // others may do.
-func (q question) ask(ctx context.Context, block uint64, off, n int) []answer {
+func (q question) ask(ctx context.Context, block uint64, off, n int, atMost chunk.Version) []answer {
 	gets := make([]chunk.Get, len(q.indexes))
 	for i, index := range q.indexes {
-		gets[i] = chunk.Get{Block: block, Index: index, Off: uint32(off), Dst: make([]byte, n)}
+		gets[i] = chunk.Get{
+			Block: block, Index: index, AtMost: atMost, Off: uint32(off), Dst: make([]byte, n),
+		}
 	}
 	got, err := q.Store.Read(ctx, q.term(), gets)
 	if err != nil {

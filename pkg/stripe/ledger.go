@@ -34,10 +34,10 @@ type ledger struct {
 type node struct {
 	instance chunk.InstanceID // the start of the node whose word counts
 	queue    []item           // to be sent, oldest first
-	flying   int              // batches taken and not answered
 	unsynced []item           // acknowledged by instance, not known to be synced
 	free     uint64           // bytes for new data, as last reported
 	pending  uint64           // bytes queued or under way, which free does not know of
+	loose    int              // copies queued or under way that were to count for nothing
 	mark     chunk.Version    // the newest W that the node has synced
 	follow   follow
 }
@@ -48,7 +48,8 @@ type follow uint8
 const (
 	apart     follow = iota // not at all
 	following               // it is being resynced: it gets its chunks, which do not count
-	joining                 // it is about to be in: they count beside those of its spares
+	closing                 // the resync ends: from now on they count beside those of its spares
+	joining                 // all that it was sent is synced: it is about to be in
 )
 
 // room returns how many bytes of new data the node can take.
@@ -75,6 +76,7 @@ type copied struct {
 	counts   bool // for the reply and for W
 	urgent   bool // may use the card's reserve: it was refused for want of space
 	gone     bool // the node is no holder any more
+	loose    bool // did not count when it was queued
 	node     int8
 	state    copyState
 	instance chunk.InstanceID // that acknowledged it
@@ -149,10 +151,18 @@ func (l *ledger) arrangeAll() {
 func (l *ledger) dropGone(n int) {
 	l.nodes[n].queue = slices.DeleteFunc(l.nodes[n].queue, func(it item) bool {
 		if it.gone {
-			l.nodes[n].pending -= uint64(it.size())
+			l.nodes[n].left(it)
 		}
 		return it.gone
 	})
+}
+
+// interrupt ends the following of a node that cannot be relied on to have all
+// that it was sent.
+func (l *ledger) interrupt(n int) {
+	if f := l.nodes[n].follow; f == following || f == closing {
+		l.setFollow(n, apart)
+	}
 }
 
 // dropQueued forgets also the copies of versions that W has passed, which a
@@ -205,7 +215,7 @@ func (l *ledger) arrange(w *write) {
 			l.copyTo(w, former, uint8(i), holder, true)
 		}
 		if f := l.nodes[home].follow; f != apart && holder != int8(home) {
-			l.copyTo(w, former, uint8(i), int8(home), f == joining)
+			l.copyTo(w, former, uint8(i), int8(home), f >= closing)
 		}
 	}
 	for _, c := range former {
@@ -231,6 +241,17 @@ func (l *ledger) enqueue(it item) {
 	n := &l.nodes[it.node]
 	n.queue = append(n.queue, it)
 	n.pending += uint64(it.size())
+	if it.loose = !it.counts; it.loose {
+		n.loose++
+	}
+}
+
+// left takes a copy that was queued out of the node's account.
+func (n *node) left(it item) {
+	n.pending -= uint64(it.size())
+	if it.loose {
+		n.loose--
+	}
 }
 
 // held counts the chunks of w that have a holder.
@@ -277,7 +298,7 @@ func (l *ledger) take(n int, maxOps, maxBytes int) []item {
 		}
 		used++
 		if it.gone || it.state != queued {
-			l.nodes[n].pending -= uint64(it.size())
+			l.nodes[n].left(it)
 			continue
 		}
 		batch = append(batch, it)
@@ -285,14 +306,8 @@ func (l *ledger) take(n int, maxOps, maxBytes int) []item {
 	}
 	clear(queue[:used])
 	l.nodes[n].queue = queue[used:]
-	if len(batch) > 0 {
-		l.nodes[n].flying++
-	}
 	return batch
 }
-
-// idle reports whether nothing is queued for the node or under way to it.
-func (n *node) idle() bool { return len(n.queue) == 0 && n.flying == 0 }
 
 // requeue puts back what could not be sent, or was refused.
 func (l *ledger) requeue(n int, batch []item) {
@@ -323,7 +338,7 @@ func (l *ledger) acknowledge(n int, batch []item, instance chunk.InstanceID) {
 		return
 	}
 	for _, it := range batch {
-		l.nodes[n].pending -= uint64(it.size())
+		l.nodes[n].left(it)
 		if it.gone || it.state != queued {
 			continue
 		}
@@ -371,9 +386,7 @@ func (l *ledger) restarted(n int, instance chunk.InstanceID) {
 	}
 	l.nodes[n].instance = instance
 	l.nodes[n].unsynced = nil
-	if l.nodes[n].follow == following {
-		l.setFollow(n, apart)
-	}
+	l.interrupt(n)
 	for _, w := range l.writes {
 		for _, c := range w.copies {
 			if c.node == int8(n) && c.state == acknowledged {

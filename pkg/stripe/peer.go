@@ -159,6 +159,7 @@ func (p *peer) meet(ctx context.Context) error {
 	p.blank = chunk.StoreID{}
 	if hello.Store != m.Store {
 		p.blank = hello.Store
+		a.ledger.nodes[p.n].mark = 0
 	}
 	a.ledger.restarted(p.n, g.Instance)
 	return nil
@@ -194,9 +195,7 @@ func (p *peer) failed(err error) {
 	defer a.mu.Unlock()
 	p.up = false
 	p.closed = errors.Is(err, chunk.ErrUnavailable) && !errors.Is(err, context.DeadlineExceeded)
-	if p.array.ledger.nodes[p.n].follow == following {
-		a.ledger.setFollow(p.n, apart) // what it misses now, a new resync will find
-	}
+	a.ledger.interrupt(p.n) // what it misses now, a new resync will find
 	if why := err.Error(); why != p.trouble && a.err == nil {
 		p.trouble = why
 		a.opts.Logger.Warn("node does not answer", "volume", a.sb.Name, "node", p.ID, "error", err)
@@ -262,7 +261,6 @@ func (p *peer) sent(batch []item, ack chunk.Ack, err error) {
 	a := p.array
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.ledger.nodes[p.n].flying--
 	if err != nil {
 		a.ledger.requeue(p.n, batch)
 		return

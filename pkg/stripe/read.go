@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"sync"
-	"time"
 
 	"rozobox/pkg/chunk"
 	"rozobox/pkg/cluster"
@@ -201,12 +200,8 @@ func (a *Array) decodeSpan(ctx context.Context, s *span) error {
 		if err == nil || final {
 			return err
 		}
-		select {
-		case <-time.After(beatEvery):
-		case <-ctx.Done():
-			return fmt.Errorf("%w: %w", err, context.Cause(ctx))
-		case <-a.life.Done():
-			return fmt.Errorf("read block %d: %w", s.block, a.Err())
+		if stop := a.pause(ctx); stop != nil {
+			return fmt.Errorf("%w: %w", err, stop)
 		}
 	}
 }
@@ -215,7 +210,7 @@ func (a *Array) tryDecode(ctx context.Context, s *span) (err error, final bool) 
 	off, n := s.chunkRange(a.geo.ChunkSize())
 	d := newDecoding(a.geo)
 	answers := 0
-	for got := range a.askAll(ctx, s.block, off, n) {
+	for got := range a.askAll(ctx, s.block, off, n, 0) {
 		answers++
 		if d.add(got) {
 			break

@@ -102,6 +102,9 @@ func (r *recovery) withSettled(ctx context.Context, block uint64, records []foun
 	}
 	for n := range r.grants {
 		gets := r.mayHold(n, block)
+		for i := range gets {
+			gets[i].AtMost = r.watermark
+		}
 		got, err := r.nodes[n].Background.Read(ctx, r.peers[n].term(), gets)
 		if err != nil {
 			return nil, fmt.Errorf("ask node %s for block %d: %w", r.nodes[n].ID, block, err)
@@ -120,13 +123,13 @@ func (r *recovery) withSettled(ctx context.Context, block uint64, records []foun
 	return records, nil
 }
 
-// mayHold asks for the settled versions of the chunks that a node may hold of
-// a block: a home its own, a spare any.
-func (r *recovery) mayHold(n int, block uint64) (gets []chunk.Get) {
-	slot := slices.Index(r.place.Place(block), uint8(n))
-	for i := range r.geo.Width() {
-		if slot == i || slot >= r.geo.Width() {
-			gets = append(gets, chunk.Get{Block: block, Index: uint8(i), AtMost: r.watermark})
+// mayHold asks for the chunks that a node may hold of a block: a home its own,
+// a spare any.
+func (a *Array) mayHold(n int, block uint64) (gets []chunk.Get) {
+	slot := slices.Index(a.place.Place(block), uint8(n))
+	for i := range a.geo.Width() {
+		if slot == i || slot >= a.geo.Width() {
+			gets = append(gets, chunk.Get{Block: block, Index: uint8(i)})
 		}
 	}
 	return gets

@@ -111,7 +111,7 @@ func (a *Array) admit(ctx context.Context, block uint64, chunks [][]byte, s spac
 		var w *write
 		full := false
 		err := a.await(ctx, "waiting for enough nodes", func() bool {
-			if !a.fitsLocked(size) || !a.enoughHoldersLocked(placed) {
+			if a.healing[block] || !a.fitsLocked(size) || !a.enoughHoldersLocked(placed) {
 				return false
 			}
 			if full = s == mayBeFull && !a.roomLocked(placed); !full {
@@ -169,11 +169,21 @@ func (a *Array) roomLocked(placed []uint8) bool {
 
 func (a *Array) enterWriteLocked(block uint64, chunks [][]byte) *write {
 	a.seq++
+	a.shedLocked()
 	w := a.ledger.add(chunk.MakeVersion(a.epoch, a.seq), block, chunks)
 	for _, c := range w.copies {
 		poke(a.peers[c.node].work)
 	}
 	return w
+}
+
+// shedLocked stops the following of nodes that fall too far behind the clients.
+func (a *Array) shedLocked() {
+	for n := range a.ledger.nodes {
+		if at := &a.ledger.nodes[n]; at.follow == following && at.pending > followBytes {
+			a.ledger.interrupt(n)
+		}
+	}
 }
 
 // makeRoom lets W pass what is superseded, and the nodes report what that

@@ -1,0 +1,226 @@
+package stripe
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	"rozobox/pkg/chunk"
+	"rozobox/pkg/cluster"
+)
+
+// A node that is out comes back in four steps (design, section 7):
+//
+//	Follow     from now on it gets its chunk of every new version
+//	Behind     which blocks differ, by the lists of nodes that are in
+//	Heal       each of them
+//	Join       everything sent is acknowledged and synced; then it is in
+//
+// A failure or a restart of the node on the way ends its following: the
+// resync begins anew.
+
+// ErrInterrupted means that a node failed, restarted or fell too far behind
+// while it was resynced.
+var ErrInterrupted = errors.New("resync was interrupted")
+
+// followBytes bounds what may be queued for a node that follows: beyond it the
+// node is slower than the clients write, and must wait for a quieter hour.
+const followBytes = 32 << 20
+
+// Follow lets a node that is out, and answers, take part in new writes.
+func (a *Array) Follow(n int) error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.sb.Nodes[n].State != cluster.Out || !a.peers[n].up {
+		return fmt.Errorf("node %s is not there to be resynced: %w", a.peers[n].ID, ErrInterrupted)
+	}
+	a.ledger.setFollow(n, following)
+	poke(a.peers[n].work)
+	return nil
+}
+
+// Unfollow ends what Follow began.
+func (a *Array) Unfollow(n int) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.ledger.setFollow(n, apart)
+}
+
+// follows fails unless the node has followed without interruption.
+func (a *Array) follows(n int) error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.ledger.nodes[n].follow == apart {
+		return fmt.Errorf("node %s: %w", a.peers[n].ID, ErrInterrupted)
+	}
+	return nil
+}
+
+// Behind returns the blocks from first on, below end, whose chunks on a node
+// that follows may not be what they should be: any version newer than the node
+// is out since, there or here, that the other does not have.
+func (a *Array) Behind(ctx context.Context, n int, first, end uint64) ([]uint64, error) {
+	since := a.superblock().Nodes[n].Since
+	here, err := a.list(ctx, n, since, first, end)
+	if err != nil {
+		return nil, err
+	}
+	newest := map[uint64]chunk.Version{}
+	for i, p := range a.peers {
+		if i == n || !p.speaks() {
+			continue
+		}
+		entries, err := a.list(ctx, i, since, first, end)
+		if err != nil {
+			return nil, err
+		}
+		for _, e := range entries {
+			newest[e.Block] = max(newest[e.Block], e.Version)
+		}
+	}
+	return a.differences(n, newest, here), a.follows(n)
+}
+
+// list returns what a node has in a range of blocks above since.
+func (a *Array) list(ctx context.Context, n int, since chunk.Version, first, end uint64) ([]chunk.Entry, error) {
+	p := a.peers[n]
+	req := chunk.ListRequest{
+		Since: since, After: chunk.Position{Block: first}, End: end, Limit: chunk.MaxListEntries,
+	}
+	var entries []chunk.Entry
+	for more := true; more; {
+		var page []chunk.Entry
+		var err error
+		if page, more, err = p.Background.List(ctx, p.term(), req); err != nil {
+			return nil, fmt.Errorf("list what node %s has: %w", p.ID, err)
+		}
+		for _, e := range page {
+			if int(e.Index) >= a.geo.Width() || e.Block < first || e.Block >= end || !req.After.Less(e.Position) {
+				return nil, fmt.Errorf("node %s lists chunk %d of block %d, which nobody asked for", p.ID, e.Index, e.Block)
+			}
+			req.After = e.Position
+		}
+		entries = append(entries, page...)
+	}
+	return entries, nil
+}
+
+// differences compares what the others have with what node n has. A node that
+// has exactly the newest version of its own chunk, intact, needs nothing; nor
+// does one that has nothing and should have nothing.
+func (a *Array) differences(n int, newest map[uint64]chunk.Version, here []chunk.Entry) (blocks []uint64) {
+	right, some := map[uint64]bool{}, map[uint64]bool{}
+	for _, e := range here {
+		some[e.Block] = true
+		own := int(a.place.Place(e.Block)[e.Index]) == n
+		if e.Version > newest[e.Block] {
+			newest[e.Block], right[e.Block] = e.Version, false // only here: to be dropped
+		} else if own && !e.Damaged && e.Version == newest[e.Block] {
+			right[e.Block] = true
+		}
+	}
+	for block := range newest {
+		if !right[block] && (some[block] || slices.Contains(a.duties(block), int8(n))) {
+			blocks = append(blocks, block)
+		}
+	}
+	slices.Sort(blocks)
+	return blocks
+}
+
+// duties returns who should hold each chunk of a block, nodes that follow
+// taken for in.
+func (a *Array) duties(block uint64) []int8 {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	members := slices.Clone(a.sb.Nodes)
+	for n := range members {
+		if a.ledger.nodes[n].follow != apart {
+			members[n].State = cluster.In
+		}
+	}
+	holders := noHolders(a.geo.Width())
+	cluster.Holders(holders, a.place.Place(block), members)
+	return holders
+}
+
+// Join makes a node that has followed, and whose every block was healed since,
+// a node that is in. From the moment that the update is sent, every version
+// not settled counts it as a holder (I1, I4).
+func (a *Array) Join(ctx context.Context, n int) error {
+	if err := a.join(ctx, n); err != nil {
+		a.Unfollow(n)
+		return fmt.Errorf("take node %s in: %w", a.peers[n].ID, err)
+	}
+	return nil
+}
+
+func (a *Array) join(ctx context.Context, n int) error {
+	if err := a.advance(n, following, closing); err != nil {
+		return err
+	}
+	if err := a.drained(ctx, n); err != nil {
+		return err
+	}
+	// All that W has passed since Follow is acknowledged there. Now it is
+	// synced; a restart on the way would have ended the following.
+	if err := a.peers[n].sync(nil); err != nil {
+		return err
+	}
+	if err := a.advance(n, closing, joining); err != nil {
+		return err
+	}
+	return a.admitNode(ctx, n)
+}
+
+// advance takes a node one step further, unless it was interrupted.
+func (a *Array) advance(n int, from, to follow) error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.ledger.nodes[n].follow != from {
+		return ErrInterrupted
+	}
+	a.ledger.setFollow(n, to)
+	poke(a.peers[n].work)
+	return nil
+}
+
+// admitNode records that a joining node is in.
+func (a *Array) admitNode(ctx context.Context, n int) error {
+	p := a.peers[n]
+	if err := a.update(ctx, func(sb *cluster.Superblock) {
+		m := &sb.Nodes[n]
+		m.State, m.Since, m.Behind = cluster.In, 0, false
+		if p.blank != (chunk.StoreID{}) {
+			m.Store, m.Mark = p.blank, 0
+		}
+	}); err != nil {
+		return err
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	p.blank = chunk.StoreID{}
+	a.ledger.setFollow(n, apart) // it is a holder like any other
+	a.opts.Logger.Info("node is in", "volume", a.sb.Name, "node", p.ID)
+	return nil
+}
+
+// drained waits until the node has acknowledged all that was queued for it and
+// did not count: no more of it comes once the node is closing.
+func (a *Array) drained(ctx context.Context, n int) error {
+	for {
+		if err := a.follows(n); err != nil {
+			return err
+		}
+		a.mu.Lock()
+		loose := a.ledger.nodes[n].loose
+		a.mu.Unlock()
+		if loose == 0 {
+			return nil
+		}
+		if err := a.pause(ctx); err != nil {
+			return err
+		}
+	}
+}
