@@ -50,8 +50,10 @@ func (s *Store) copyRun(run []*segment) (*copied, error) {
 			return nil, errors.Join(err, c.abandon(s.fs))
 		}
 	}
-	if err := errors.Join(c.flush(), to.finishDurably()); err != nil {
-		return nil, errors.Join(err, c.abandon(s.fs))
+	for _, step := range []func() error{c.flush, to.finish, to.sealDurably} {
+		if err := step(); err != nil {
+			return nil, errors.Join(err, c.abandon(s.fs))
+		}
 	}
 	return c, nil
 }

@@ -172,7 +172,7 @@ func (l *loader) replayOpen(g *segment, o *openSegment, last bool) {
 	gaps := o.gaps
 	before := func(off int64) {
 		for ; len(gaps) > 0 && gaps[0].to <= off; gaps = gaps[1:] {
-			l.gap(g, at(g.id, gaps[0].to) <= l.evidence)
+			l.gap(g, at(g.id, gaps[0].from) < l.evidence)
 		}
 	}
 	for i := range o.recs {
@@ -188,7 +188,7 @@ func (l *loader) replayOpen(g *segment, o *openSegment, last bool) {
 	// The last segment ends where its last record does. One before it ends
 	// with its table, or has lost its end.
 	if !last && !o.closed {
-		l.gap(g, at(g.id, g.size) <= l.evidence)
+		l.gap(g, at(g.id, o.end) < l.evidence)
 	}
 }
 
@@ -331,20 +331,28 @@ func (l *loader) mend(resets []*volume) error {
 }
 
 // endSegment cuts off what is torn and ends the segment as a clean stop does.
+// A table that is there stays: without it the segment would look cut off, if
+// power failed now.
 func (s *Store) endSegment(g *segment, o *openSegment) error {
-	s.physical.Add(o.end - g.size)
-	if g.size = o.end; g.size < headerSize {
+	before := g.size
+	if g.size = o.end + o.framed; g.size < headerSize {
+		g.size = before
 		return s.discard(g)
 	}
 	if err := g.file.Truncate(g.size); err != nil {
 		return fmt.Errorf("%s: %w", g.name, err)
 	}
-	g.table = []byte{}
-	for i := range o.recs {
-		g.note(&o.recs[i].record, o.recs[i].off, s.space.segment)
+	g.framed = o.framed
+	if !o.closed {
+		g.table = []byte{}
+		for i := range o.recs {
+			g.note(&o.recs[i].record, o.recs[i].off, s.space.segment)
+		}
+		if err := g.finish(); err != nil {
+			return err
+		}
 	}
-	before := g.size
-	if err := g.finishDurably(); err != nil {
+	if err := g.sealDurably(); err != nil {
 		return err
 	}
 	s.physical.Add(g.size - before)

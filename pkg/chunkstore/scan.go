@@ -8,7 +8,8 @@ type gap struct{ from, to int64 }
 // scanned is what a scan of headers found.
 type scanned struct {
 	end    int64 // behind the last record
-	closed bool  // a table stands at end
+	closed bool  // a table stands there
+	framed int64 // and takes so much
 	low    bool
 	gaps   []gap
 }
@@ -29,9 +30,11 @@ func (g *segment) scan(size int64, fn func(r record, off int64)) scanned {
 			s.gaps = append(s.gaps, gap{off, next})
 			off, s.end = next, next
 			continue
-		case r.kind == kindTable || r.kind == kindSeal:
-			s.closed = true
+		case r.kind == kindTable:
+			s.closed, s.framed = true, r.size()
 			return s
+		case r.kind == kindSeal:
+			return s // its table is damaged
 		case r.kind == kindHead:
 			s.low = r.flags&flagLow != 0
 		default:

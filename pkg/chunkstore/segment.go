@@ -155,9 +155,9 @@ func (g *segment) seal() error {
 	return g.write(b[:], []int64{0})
 }
 
-// finishDurably ends the segment with table and seal.
-func (g *segment) finishDurably() error {
-	for _, step := range []func() error{g.finish, g.file.Sync, g.seal, g.file.Sync} {
+// sealDurably makes a finished segment durable, and then its seal.
+func (g *segment) sealDurably() error {
+	for _, step := range []func() error{g.file.Sync, g.seal, g.file.Sync} {
 		if err := step(); err != nil {
 			return err
 		}

@@ -1,0 +1,43 @@
+package chunkstore
+
+import "testing"
+
+// Kill ends the store as a killed process does: nothing is finished, and what
+// the operating system has, it keeps.
+func (s *Store) Kill() error {
+	s.closing.Store(true)
+	s.stop()
+	s.workers.Wait()
+	s.closeFiles()
+	return s.lock.Close()
+}
+
+func MustOpen(t *testing.T, opts Options) *Store {
+	t.Helper()
+	s, err := Open(opts)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+// CompactAll compacts until nothing is gained any more.
+func (s *Store) CompactAll() {
+	for {
+		p := s.compact.join()
+		select {
+		case <-p.done:
+			if !p.gained {
+				return
+			}
+		case <-s.stopped:
+			return
+		}
+	}
+}
+
+// Failed returns why the store is read-only, or nil.
+func (s *Store) Failed() error { return s.writable() }
+
+// Physical returns the size of all segment files.
+func (s *Store) Physical() int64 { return s.physical.Load() }
