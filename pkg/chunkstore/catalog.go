@@ -108,10 +108,11 @@ func (s *Store) Stat(ctx context.Context) (chunk.Stat, error) {
 	if s.closing.Load() {
 		return chunk.Stat{}, s.closedError()
 	}
+	s.measure()
 	uptime := time.Since(s.counts.started)
 	st := chunk.Stat{
 		Node: s.node, Store: s.id, Instance: s.instance, ReadOnly: s.failure.Load() != nil,
-		CapacityBytes: uint64(s.limit()), UsedBytes: uint64(s.held.Load()), FreeBytes: s.free(),
+		CapacityBytes: uint64(s.limit.Load()), UsedBytes: uint64(s.held.Load()), FreeBytes: s.free(),
 		Reads: s.counts.reads.Load(), Writes: s.counts.writes.Load(),
 		ReadBytes: s.counts.readBytes.Load(), WriteBytes: s.counts.writeBytes.Load(),
 		Syncs: s.counts.syncs.Load(), Uptime: uptime,

@@ -65,7 +65,7 @@ func (c *compactor) take() *compactPass {
 // waitRoom lets compaction go first where the files leave no room for size
 // bytes. Where it gains nothing the caller's own check will say so.
 func (s *Store) waitRoom(ctx context.Context, size int64) {
-	for s.physical.Load()+size > s.limit()-s.space.segment && s.failure.Load() == nil {
+	for s.physical.Load()+size > s.limit.Load()-s.space.segment && s.failure.Load() == nil {
 		p := s.compact.join()
 		select {
 		case <-p.done:
@@ -104,12 +104,13 @@ func (s *Store) compactLoop(ctx context.Context) {
 // compactOnce compacts one run, if any is worth it, and reports whether that
 // gave space back.
 func (s *Store) compactOnce(ctx context.Context, urgent bool) bool {
-	urgent = urgent || s.physical.Load() > s.limit()-s.space.reserve
+	urgent = urgent || s.physical.Load() > s.limit.Load()-s.space.reserve
 	run := s.victims(urgent)
 	if len(run) == 0 || s.failure.Load() != nil {
 		return false
 	}
 	before := s.physical.Load()
+	defer s.measure()
 	err := s.rewrite(run, func() error { return s.syncLog(ctx) })
 	if err != nil {
 		s.compactFailed(ctx, run, err)

@@ -182,6 +182,17 @@ func (x *index) ascend(e entry, fn func(*entry) bool) {
 	}
 }
 
+// versions counts the versions of a chunk.
+func (x *index) versions(key uint64) (n int) {
+	x.ascend(entry{key: key}, func(e *entry) bool {
+		if e.key == key && !e.loc.has(locDrop) {
+			n++
+		}
+		return e.key == key
+	})
+	return n
+}
+
 // between returns the entries with first <= key <= last.
 func (x *index) between(first, last uint64) []entry {
 	var found []entry

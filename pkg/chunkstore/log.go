@@ -56,16 +56,16 @@ func (s *Store) appendSome(b []byte, recs []staged) (int, error) {
 		return 0, err
 	}
 	start, end, n := recs[0].from, g.size, 0
-	heads := make([]int64, 0, len(recs))
+	s.heads = s.heads[:0]
 	for n < len(recs) && s.fits(g, end, &recs[n]) {
 		r := &recs[n]
 		r.seg, r.off = g, end
-		heads = append(heads, r.from-start)
+		s.heads = append(s.heads, r.from-start)
 		end += r.size()
 		n++
 	}
 	before := g.size
-	if err := g.write(b[start:start+end-before], heads); err != nil {
+	if err := g.write(b[start:start+end-before], s.heads); err != nil {
 		return 0, err
 	}
 	s.physical.Add(end - before)
@@ -102,6 +102,7 @@ func (s *Store) room(r *staged) (*segment, error) {
 		return nil, errors.Join(err, g.file.Close(), s.fs.Remove(g.name))
 	}
 	s.active = g
+	s.measure()
 	return g, nil
 }
 

@@ -131,6 +131,7 @@ func (s *Store) Beat(ctx context.Context, term chunk.Term) (chunk.Pulse, error) 
 	if err != nil {
 		return chunk.Pulse{}, err
 	}
+	s.measure()
 	p := chunk.Pulse{Instance: s.instance, FreeBytes: s.free()}
 	s.mu.RLock()
 	defer s.mu.RUnlock()

@@ -22,6 +22,7 @@ func (s *Store) load(opts *Options, names []string) error {
 	if s.space, err = makeSpace(opts, s.physical.Load()); err != nil {
 		return err
 	}
+	s.measure()
 	l.scanOpen()
 	l.replay()
 	resets := l.finishVolumes()

@@ -46,20 +46,21 @@ func makeSpace(o *Options, taken int64) (space, error) {
 	return space{capacity: capacity, segment: size, reserve: reserve}, nil
 }
 
-// limit is what the segments may take together: the capacity, or less where
-// others have filled the file system.
-func (s *Store) limit() int64 {
-	available, err := s.fs.Available()
-	if err != nil {
-		return s.space.capacity
+// measure asks the file system again how much the segments may take together:
+// the capacity, or less where others have filled the disk. It is asked when a
+// segment begins, a compaction ends, and when somebody wants to know.
+func (s *Store) measure() {
+	limit := s.space.capacity
+	if available, err := s.fs.Available(); err == nil {
+		limit = min(limit, s.physical.Load()+int64(min(available, 1<<62)))
 	}
-	return min(s.space.capacity, s.physical.Load()+int64(min(available, 1<<62)))
+	s.limit.Store(limit)
 }
 
 // free tells how many bytes new data may still take. Headers and checksums
 // take less than a sixteenth, for chunks of 1 KiB and more.
 func (s *Store) free() uint64 {
-	free := s.limit() - s.space.reserve - s.held.Load()
+	free := s.limit.Load() - s.space.reserve - s.held.Load()
 	return uint64(max(free, 0)) / 16 * 15
 }
 

@@ -40,6 +40,7 @@ type Store struct {
 	active *segment
 	dirty  []*segment // written to since their last Sync, oldest first
 	nextID uint32
+	heads  []int64 // scratch of appendSome
 
 	mu       sync.RWMutex // guards the fields below, and the volumes' and segments' own
 	volumes  map[chunk.VolumeID]*volume
@@ -48,6 +49,7 @@ type Store struct {
 
 	held     atomic.Int64  // bytes of all records that the index points to
 	physical atomic.Int64  // bytes of all segment files
+	limit    atomic.Int64  // what physical may grow to; see measure
 	synced   atomic.Uint64 // position up to which the log is durable
 	failure  atomic.Pointer[error]
 	closing  atomic.Bool

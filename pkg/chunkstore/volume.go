@@ -80,13 +80,7 @@ func (s *Store) account(v *volume, e entry, sign int) {
 // free an older one.
 func (s *Store) put(v *volume, e entry) {
 	s.hold(v, e)
-	versions := 0
-	for _, o := range v.index.between(e.key, e.key) {
-		if !o.loc.has(locDrop) {
-			versions++
-		}
-	}
-	if versions > 1 {
+	if v.index.versions(e.key) > 1 {
 		v.fresh = append(v.fresh, e.key)
 	}
 }

@@ -79,6 +79,7 @@ type batch struct {
 	from   int64 // in buf: the next op's record
 	to     int64 // in buf: behind the last of recs
 	staged int64 // bytes of recs
+	errs   []error
 }
 
 var batches = sync.Pool{New: func() any { return &batch{blocks: map[uint64]struct{}{}} }}
@@ -117,8 +118,16 @@ func opRecord(op *chunk.Op, id chunk.VolumeID) record {
 	}
 }
 
+// fail notes the refusal of an operation.
+func (b *batch) fail(op int, err error) {
+	if b.errs == nil {
+		b.errs = make([]error, len(b.ops))
+	}
+	b.errs[op] = err
+}
+
 func (b *batch) release() {
-	b.ops = nil
+	b.ops, b.errs = nil, nil
 	b.reset()
 	if cap(b.buf) <= keptBuffer {
 		batches.Put(b)
@@ -174,43 +183,39 @@ func (s *Store) writeBatch(term chunk.Term, b *batch) ([]error, error) {
 		b.stageWatermark(v.id, term.Watermark, position(s.synced.Load()))
 	}
 	w := max(v.w, term.Watermark)
-	errs := make([]error, len(b.ops))
-	limit := s.limit()
+	limit := s.limit.Load()
 	for i := range b.ops {
 		r := opRecord(&b.ops[i], v.id)
 		if _, again := b.blocks[r.block]; again {
-			s.flushBatch(v, b, errs) // decided by what the index holds then
+			s.flushBatch(v, b) // decided by what the index holds then
 		}
 		if keep, low, err := s.decide(v, &b.ops[i], w, limit-b.staged); err != nil {
-			errs[i] = s.opError(&b.ops[i], err)
+			b.fail(i, s.opError(&b.ops[i], err))
 		} else if keep {
 			b.stage(r, low, i)
 		}
 		b.from += r.size()
 	}
-	s.flushBatch(v, b, errs)
-	return summary(errs)
+	s.flushBatch(v, b)
+	return summary(b.errs)
 }
 
-// summary returns no errors where there are none, and one for the whole where
-// the store failed before any operation was done.
+// summary returns one error for the whole where the store failed before any
+// operation was done.
 func summary(errs []error) ([]error, error) {
-	some, all := false, len(errs) > 0
 	for _, err := range errs {
-		some = some || err != nil
-		all = all && errors.Is(err, chunk.ErrReadOnly)
+		if !errors.Is(err, chunk.ErrReadOnly) {
+			return errs, nil
+		}
 	}
-	switch {
-	case all:
+	if len(errs) > 0 {
 		return nil, errs[0]
-	case some:
-		return errs, nil
 	}
 	return nil, nil
 }
 
 // flushBatch appends what is staged and publishes it.
-func (s *Store) flushBatch(v *volume, b *batch, errs []error) {
+func (s *Store) flushBatch(v *volume, b *batch) {
 	if len(b.recs) == 0 {
 		return
 	}
@@ -218,7 +223,7 @@ func (s *Store) flushBatch(v *volume, b *batch, errs []error) {
 	s.publish(v, b.recs[:done])
 	for _, op := range b.opOf[done:] {
 		if op != noOp { // as in enter: a card may fail to note W
-			errs[op] = s.opError(&b.ops[op], err)
+			b.fail(op, s.opError(&b.ops[op], err))
 		}
 	}
 	b.reset()
