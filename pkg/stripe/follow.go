@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 
 	"rozobox/pkg/chunk"
@@ -92,7 +93,7 @@ func (a *Array) list(ctx context.Context, n int, since chunk.Version, first, end
 	for more := true; more; {
 		var page []chunk.Entry
 		var err error
-		if page, more, err = p.Background.List(ctx, p.term(), req); err != nil {
+		if page, more, err = p.list(ctx, req); err != nil {
 			return nil, fmt.Errorf("list what node %s has: %w", p.ID, err)
 		}
 		for _, e := range page {
@@ -223,4 +224,82 @@ func (a *Array) drained(ctx context.Context, n int) error {
 			return err
 		}
 	}
+}
+
+// Lacking returns the blocks from first on, below end, that do not have all
+// their chunks, at the newest settled version or a later one, on nodes that
+// are in.
+func (a *Array) Lacking(ctx context.Context, first, end uint64) ([]uint64, error) {
+	held, newest, err := a.inventory(ctx, first, end)
+	if err != nil {
+		return nil, err
+	}
+	var blocks []uint64
+	for block, version := range newest {
+		for i, n := range a.duties(block) {
+			at := stored{block, slot{int(n), uint8(i)}}
+			if n == cluster.NoHolder || held[at] < version {
+				blocks = append(blocks, block)
+				break
+			}
+		}
+	}
+	slices.Sort(blocks)
+	return blocks, nil
+}
+
+// Surplus returns the blocks from first on, below end, of which nodes hold
+// chunks that others should hold, and hold.
+func (a *Array) Surplus(ctx context.Context, first, end uint64) ([]uint64, error) {
+	held, _, err := a.inventory(ctx, first, end)
+	if err != nil {
+		return nil, err
+	}
+	found := map[uint64]bool{}
+	for at := range held {
+		if a.duties(at.block)[at.index] != int8(at.node) {
+			found[at.block] = true
+		}
+	}
+	return slices.Sorted(maps.Keys(found)), nil
+}
+
+// stored is a slot of a block.
+type stored struct {
+	block uint64
+	slot
+}
+
+// inventory lists, over all nodes that are in, the newest intact version of
+// each chunk, and of each block the newest that was settled before it began.
+func (a *Array) inventory(ctx context.Context, first, end uint64) (
+	held map[stored]chunk.Version, newest map[uint64]chunk.Version, err error,
+) {
+	held, newest = map[stored]chunk.Version{}, map[uint64]chunk.Version{}
+	settled := a.Status().Watermark
+	for n, p := range a.peers {
+		if !p.speaks() {
+			continue
+		}
+		entries, err := a.list(ctx, n, 0, first, end)
+		if err != nil {
+			return nil, nil, err
+		}
+		for _, e := range entries {
+			if e.Version <= settled {
+				newest[e.Block] = max(newest[e.Block], e.Version)
+			}
+			if at := (stored{e.Block, slot{n, e.Index}}); !e.Damaged {
+				held[at] = max(held[at], e.Version)
+			}
+		}
+	}
+	return held, newest, nil
+}
+
+// Occupied returns the blocks from first on, below end, of which some node
+// that is in holds anything.
+func (a *Array) Occupied(ctx context.Context, first, end uint64) ([]uint64, error) {
+	_, newest, err := a.inventory(ctx, first, end)
+	return slices.Sorted(maps.Keys(newest)), err
 }

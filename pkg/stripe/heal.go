@@ -144,7 +144,7 @@ func (h *healer) survey(ctx context.Context) error {
 			continue
 		}
 		gets := h.gets(p.n)
-		got, err := p.Background.Read(ctx, p.term(), gets)
+		got, err := p.read(ctx, gets)
 		if errors.Is(err, chunk.ErrUnavailable) {
 			continue
 		}
@@ -274,7 +274,7 @@ func (a *Array) content(ctx context.Context, block uint64, v chunk.Version) ([][
 // apply sends ops to a node, and counts what they mend.
 func (h *healer) apply(ctx context.Context, at slot, ops []chunk.Op, cause string) error {
 	p := h.peers[at.node]
-	ack, err := p.Background.Write(ctx, p.term(), ops)
+	ack, err := p.change(ctx, ops)
 	if err == nil {
 		err = errors.Join(ack.Errs...)
 	}

@@ -55,7 +55,7 @@ func (p *peer) mapBlocks(ctx context.Context, first uint64, newest []chunk.Entry
 	for more := true; more; {
 		var page []chunk.Entry
 		var err error
-		if page, more, err = p.Background.List(ctx, p.term(), req); err != nil {
+		if page, more, err = p.list(ctx, req); err != nil {
 			return err
 		}
 		for _, e := range page {

@@ -70,6 +70,27 @@ func (p *peer) answers() bool {
 	return p.up
 }
 
+// list, read and change are requests on the node's background stream. They
+// take no longer than a batch of a client's may.
+
+func (p *peer) list(ctx context.Context, req chunk.ListRequest) ([]chunk.Entry, bool, error) {
+	ctx, cancel := context.WithTimeout(ctx, writePatience*p.array.opts.NodeTimeout)
+	defer cancel()
+	return p.Background.List(ctx, p.term(), req)
+}
+
+func (p *peer) read(ctx context.Context, gets []chunk.Get) ([]chunk.Chunk, error) {
+	ctx, cancel := context.WithTimeout(ctx, writePatience*p.array.opts.NodeTimeout)
+	defer cancel()
+	return p.Background.Read(ctx, p.term(), gets)
+}
+
+func (p *peer) change(ctx context.Context, ops []chunk.Op) (chunk.Ack, error) {
+	ctx, cancel := context.WithTimeout(ctx, writePatience*p.array.opts.NodeTimeout)
+	defer cancel()
+	return p.Background.Write(ctx, p.term(), ops)
+}
+
 // term is the authority to show to this node, with the W that it may act on.
 func (p *peer) term() chunk.Term {
 	a := p.array

@@ -46,7 +46,7 @@ func (a *Array) listUnsettled(ctx context.Context, o *opening) (map[uint64][]fou
 		for more := true; more; {
 			var page []chunk.Entry
 			var err error
-			page, more, err = o.nodes[i].Background.List(ctx, a.peers[i].term(), req)
+			page, more, err = a.peers[i].list(ctx, req)
 			if err != nil {
 				return nil, fmt.Errorf("list what node %s has: %w", o.nodes[i].ID, err)
 			}
@@ -105,7 +105,7 @@ func (r *recovery) withSettled(ctx context.Context, block uint64, records []foun
 		for i := range gets {
 			gets[i].AtMost = r.watermark
 		}
-		got, err := r.nodes[n].Background.Read(ctx, r.peers[n].term(), gets)
+		got, err := r.peers[n].read(ctx, gets)
 		if err != nil {
 			return nil, fmt.Errorf("ask node %s for block %d: %w", r.nodes[n].ID, block, err)
 		}
@@ -192,7 +192,7 @@ func (r *recovery) fetch(
 		}
 		data := make([]byte, r.geo.ChunkSize())
 		get := chunk.Get{Block: block, Index: f.Index, AtMost: v, Dst: data}
-		got, err := r.nodes[f.node].Background.Read(ctx, r.peers[f.node].term(), []chunk.Get{get})
+		got, err := r.peers[f.node].read(ctx, []chunk.Get{get})
 		if err != nil {
 			return nil, false, fmt.Errorf("read block %d from node %s: %w", block, r.nodes[f.node].ID, err)
 		}

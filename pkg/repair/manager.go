@@ -1,0 +1,306 @@
+package repair
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"sync"
+	"time"
+
+	"golang.org/x/time/rate"
+
+	"rozobox/pkg/chunk"
+	"rozobox/pkg/cluster"
+	"rozobox/pkg/stripe"
+)
+
+// Options are the manner of repair. The zero value of each field is a working
+// default.
+type Options struct {
+	// RebuildAfter is how long a node must be out before its chunks are
+	// rebuilt onto spares. Default 5 minutes.
+	RebuildAfter time.Duration
+
+	// ScrubEvery is how often the whole volume is verified. Default a week.
+	ScrubEvery time.Duration
+
+	// Logger gets each event once. Default: none.
+	Logger *slog.Logger
+}
+
+const (
+	defaultRebuildAfter = 5 * time.Minute
+	defaultScrubEvery   = 7 * 24 * time.Hour
+
+	// lookEvery is how often the manager looks for work.
+	lookEvery = 250 * time.Millisecond
+
+	// window is how many blocks a job lists at once: with 8 nodes some 65536
+	// entries, a few MiB.
+	window = 8192
+
+	// workers is how many blocks are mended at once: enough to fill a
+	// 100 Mbit/s card, and a small share of what clients keep under way.
+	workers = 4
+
+	// burst is what repair may write at once whatever its limit: more than
+	// any block.
+	burst = 4 * chunk.MaxBlockSize
+)
+
+// Manager repairs one volume, as long as Run runs.
+type Manager struct {
+	array   *stripe.Array
+	opts    Options
+	limiter *rate.Limiter
+
+	mu        sync.Mutex // guards all below; never kept across I/O
+	paused    bool
+	resume    chan struct{} // closed when paused ends
+	job       Progress
+	health    map[int]*health // by node
+	lacking   int             // blocks that lack chunks, as last counted
+	untidy    bool            // spares may hold what homes have again
+	restUntil time.Time       // after a failure: nothing but resyncs begins before
+	scrubs    int             // requested and not begun
+	scrub     ScrubReport     // the last one
+}
+
+// health is what the manager remembers of a node.
+type health struct {
+	outAt    time.Time // since when it is out; zero when it is in
+	joinedAt time.Time // when it last came in
+	retryAt  time.Time // not resynced before
+	delay    time.Duration
+	rebuilt  bool // nothing is left to rebuild for it
+}
+
+// New returns a manager for an open array.
+func New(array *stripe.Array, opts Options) *Manager {
+	if opts.RebuildAfter <= 0 {
+		opts.RebuildAfter = defaultRebuildAfter
+	}
+	if opts.ScrubEvery <= 0 {
+		opts.ScrubEvery = defaultScrubEvery
+	}
+	if opts.Logger == nil {
+		opts.Logger = slog.New(slog.DiscardHandler)
+	}
+	return &Manager{
+		array: array, opts: opts, limiter: rate.NewLimiter(rate.Inf, burst),
+		resume: make(chan struct{}), health: map[int]*health{},
+	}
+}
+
+// Run repairs until ctx ends or the array does.
+func (m *Manager) Run(ctx context.Context) {
+	tick := time.NewTicker(lookEvery)
+	defer tick.Stop()
+	scrubbed, changed := time.Now(), true
+	for {
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return
+		case <-m.array.Done():
+			return
+		}
+		changed = m.observe() || changed
+		switch n, what := m.next(scrubbed); what {
+		case resync:
+			m.resync(ctx, n)
+			changed = true
+		case rebuild:
+			m.rebuild(ctx)
+			changed = true
+		case tidy:
+			m.tidyUp(ctx)
+		case scrub:
+			scrubbed = time.Now()
+			m.scrubAll(ctx)
+		}
+		if changed {
+			changed = m.count(ctx) != nil
+		}
+	}
+}
+
+// observe takes note of who is out, and reports whether that changed.
+func (m *Manager) observe() (changed bool) {
+	nodes := m.array.Status().Superblock.Nodes
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for i, node := range nodes {
+		h := m.health[i]
+		if h == nil {
+			h = &health{}
+			m.health[i] = h
+		}
+		if isOut := node.State != cluster.In; isOut == h.outAt.IsZero() {
+			changed = true
+			h.outAt, h.rebuilt = time.Time{}, false
+			if isOut {
+				h.outAt = time.Now()
+				h.wentOut()
+			}
+		}
+	}
+	return changed
+}
+
+const (
+	// steady is how long a node must stay in to be taken for sound again.
+	steady = 10 * time.Minute
+
+	firstDelay = time.Second
+	lastDelay  = 5 * time.Minute
+)
+
+// wentOut makes a node wait longer if it was in for a short time only.
+func (h *health) wentOut() {
+	if h.joinedAt.IsZero() || time.Since(h.joinedAt) > steady {
+		h.delay = 0
+		return
+	}
+	h.postpone()
+}
+
+func (h *health) postpone() {
+	h.delay = min(max(2*h.delay, firstDelay), lastDelay)
+	h.retryAt = time.Now().Add(h.delay)
+}
+
+// kind is a kind of job.
+type kind string
+
+const (
+	idle    kind = ""
+	resync  kind = "resync"
+	rebuild kind = "rebuild"
+	tidy    kind = "tidy"
+	scrub   kind = "scrub"
+)
+
+// next returns the most urgent work there is, and the node that it is for.
+func (m *Manager) next(scrubbed time.Time) (int, kind) {
+	status := m.array.Status()
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.paused {
+		return 0, idle
+	}
+	for i, node := range status.Superblock.Nodes {
+		if node.State == cluster.Out && status.Up[i] && time.Now().After(m.health[i].retryAt) {
+			return i, resync
+		}
+	}
+	if time.Now().Before(m.restUntil) {
+		return 0, idle
+	}
+	for i, h := range m.health {
+		if !h.outAt.IsZero() && !h.rebuilt && time.Since(h.outAt) > m.opts.RebuildAfter {
+			return i, rebuild
+		}
+	}
+	switch {
+	case m.untidy && status.Superblock.CountIn() == len(status.Superblock.Nodes):
+		return 0, tidy
+	case m.scrubs > 0 || time.Since(scrubbed) > m.opts.ScrubEvery:
+		return 0, scrub
+	}
+	return 0, idle
+}
+
+// resync brings a node back.
+func (m *Manager) resync(ctx context.Context, n int) {
+	id := m.array.Status().Superblock.Nodes[n].ID
+	m.begin(resync, id)
+	err := m.bringBack(ctx, n)
+	done := m.end()
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if err != nil {
+		m.health[n].postpone()
+		m.opts.Logger.Warn("resync failed", "node", id, "error", err, "again_in", m.health[n].delay)
+		return
+	}
+	m.health[n].joinedAt, m.health[n].outAt = time.Now(), time.Time{}
+	m.untidy = true
+	m.opts.Logger.Info("node is resynced", "node", id,
+		"blocks", done.DoneBlocks, "bytes", done.Bytes, "took", time.Since(done.Started))
+}
+
+func (m *Manager) bringBack(ctx context.Context, n int) error {
+	if err := m.array.Follow(n); err != nil {
+		return err
+	}
+	behind := func(first, end uint64) ([]uint64, error) { return m.array.Behind(ctx, n, first, end) }
+	err := m.walk(ctx, behind, m.healer(stripe.Healing{Node: n}))
+	if err == nil {
+		err = m.array.Join(ctx, n)
+	}
+	if err != nil {
+		m.array.Unfollow(n)
+	}
+	return err
+}
+
+// tidyUp drops what spares held for nodes that are in again.
+func (m *Manager) tidyUp(ctx context.Context) {
+	m.begin(tidy, "")
+	surplus := func(first, end uint64) ([]uint64, error) { return m.array.Surplus(ctx, first, end) }
+	err := m.walk(ctx, surplus, m.healer(stripe.Healing{Node: stripe.AllNodes, Spares: true}))
+	m.end()
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.untidy = err != nil; m.untidy {
+		m.restUntil = time.Now().Add(rest)
+		m.opts.Logger.Warn("dropping what spares held stopped, it will go on", "error", err)
+	}
+}
+
+// rebuild puts all chunks that lack a holder onto spares.
+func (m *Manager) rebuild(ctx context.Context) {
+	m.begin(rebuild, "")
+	lacking := func(first, end uint64) ([]uint64, error) {
+		if _, what := m.next(time.Now()); what == resync {
+			return nil, errPreempted
+		}
+		return m.array.Lacking(ctx, first, end)
+	}
+	err := m.walk(ctx, lacking, m.healer(stripe.Healing{Node: stripe.AllNodes, Spares: true}))
+	done := m.end()
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if err != nil {
+		m.restUntil = time.Now().Add(rest)
+		m.opts.Logger.Warn("rebuild stopped, it will go on", "error", err)
+		return
+	}
+	for _, h := range m.health {
+		h.rebuilt = !h.outAt.IsZero() && time.Since(h.outAt) > m.opts.RebuildAfter
+	}
+	m.opts.Logger.Info("rebuilt onto spares",
+		"blocks", done.DoneBlocks, "bytes", done.Bytes, "took", time.Since(done.Started))
+}
+
+// rest is how long a job that failed waits before it begins again.
+const rest = 10 * time.Second
+
+var errPreempted = errors.New("a node has returned")
+
+// count counts the blocks that lack chunks.
+func (m *Manager) count(ctx context.Context) error {
+	lacking := 0
+	for first := uint64(0); first < m.array.Geometry().Blocks(); first += window {
+		blocks, err := m.array.Lacking(ctx, first, first+window)
+		if err != nil {
+			return err
+		}
+		lacking += len(blocks)
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.lacking = lacking
+	return nil
+}

@@ -1,0 +1,246 @@
+package repair
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"rozobox/pkg/chunk"
+	"rozobox/pkg/chunk/chunktest"
+	"rozobox/pkg/cluster"
+	"rozobox/pkg/stripe"
+)
+
+const (
+	blockSize = 4096
+	blocks    = 100
+)
+
+// rig is an open volume over eight stores in memory, with a manager at work.
+type rig struct {
+	*testing.T
+	stores  []*chunktest.Memory
+	links   []*chunktest.Link
+	array   *stripe.Array
+	manager *Manager
+}
+
+func inRig(t *testing.T, opts Options, f func(*rig)) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		r := &rig{T: t}
+		start := time.Now()
+		so := stripe.Options{Clock: func() time.Duration { return time.Since(start) }}
+		for i := range 8 {
+			id := chunk.NodeID(fmt.Sprintf("n%d", i))
+			store := chunktest.NewMemory(id)
+			link := &chunktest.Link{Store: store}
+			link.Delay(time.Millisecond)
+			r.stores, r.links = append(r.stores, store), append(r.links, link)
+			so.Nodes = append(so.Nodes, stripe.Node{ID: id, Store: link, Background: link})
+		}
+		r.open(so)
+		r.manager = New(r.array, opts)
+		ctx, stop := context.WithCancel(t.Context())
+		done := make(chan struct{})
+		go func() { r.manager.Run(ctx); close(done) }()
+		f(r)
+		stop()
+		<-done
+		if err := r.array.Close(t.Context()); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+func (r *rig) open(so stripe.Options) {
+	geo := cluster.Geometry{Size: blocks * blockSize, BlockSize: blockSize, Data: 4, Parity: 2, Extent: 1}
+	id, err := stripe.Create(r.Context(), so, "v", geo)
+	if err == nil {
+		r.array, err = stripe.Open(r.Context(), so, id)
+	}
+	if err != nil {
+		r.Fatal(err)
+	}
+}
+
+func content(block uint64, generation int) []byte {
+	return bytes.Repeat(fmt.Appendf(nil, "b%06d g%06d\n", block, generation), blockSize/16)
+}
+
+func (r *rig) write(first, end uint64, generation int) {
+	r.Helper()
+	for b := first; b < end; b++ {
+		if err := r.array.WriteBlock(r.Context(), b, content(b, generation)); err != nil {
+			r.Fatal(err)
+		}
+	}
+	if err := r.array.Flush(r.Context()); err != nil {
+		r.Fatal(err)
+	}
+}
+
+func (r *rig) expect(first, end uint64, generation int) {
+	r.Helper()
+	got := make([]byte, blockSize)
+	for b := first; b < end; b++ {
+		if err := r.array.ReadAt(r.Context(), got, int64(b)*blockSize); err != nil {
+			r.Fatal(err)
+		}
+		if !bytes.Equal(got, content(b, generation)) {
+			r.Fatalf("block %d reads %.16q, want generation %d", b, got, generation)
+		}
+	}
+}
+
+// until waits for a condition, for no more than so long of fake time.
+func (r *rig) until(limit time.Duration, what string, condition func() bool) {
+	r.Helper()
+	for start := time.Now(); !condition(); time.Sleep(lookEvery) {
+		if time.Since(start) > limit {
+			r.Fatalf("not within %s: %s (%+v)", limit, what, r.manager.Status())
+		}
+	}
+}
+
+func (r *rig) allIn() bool {
+	s := r.array.Status()
+	return s.Superblock.CountIn() == 8 && r.manager.Status().Job.Kind == ""
+}
+
+func (r *rig) underProtected() int { return r.manager.Status().UnderProtected }
+
+// TestAwayNodesComeBackByThemselves: two nodes are away while blocks are
+// written, and are resynced by what they missed only.
+func TestAwayNodesComeBackByThemselves(t *testing.T) {
+	inRig(t, Options{}, func(r *rig) {
+		r.write(0, 80, 1)
+		r.links[1].Cut()
+		r.links[6].Freeze()
+		time.Sleep(5 * time.Second)
+		r.write(20, 30, 2)
+		r.until(5*time.Second, "old blocks are under-protected", func() bool { return r.underProtected() > 0 })
+		r.links[1].Heal()
+		r.links[6].Heal()
+		r.until(time.Minute, "all nodes are in", r.allIn)
+		r.until(5*time.Second, "nothing is under-protected", func() bool { return r.underProtected() == 0 })
+		r.links[3].Cut()
+		r.links[4].Cut()
+		r.expect(20, 30, 2)
+		r.expect(30, 80, 1)
+		r.links[3].Heal()
+		r.links[4].Heal()
+		time.Sleep(time.Minute)
+	})
+}
+
+// TestI1RebuildThenTwoMoreMayDie: after RebuildAfter the chunks of two dead
+// nodes stand on the others.
+func TestI1RebuildThenTwoMoreMayDie(t *testing.T) {
+	inRig(t, Options{RebuildAfter: time.Minute}, func(r *rig) {
+		r.write(0, 80, 1)
+		r.links[2].Cut()
+		r.links[5].Cut()
+		time.Sleep(30 * time.Second)
+		if r.underProtected() == 0 {
+			t.Error("rebuilt before its time")
+		}
+		r.until(time.Minute, "nothing is under-protected", func() bool { return r.underProtected() == 0 })
+		r.expect(0, 80, 1)
+		r.links[2].Heal()
+		r.links[5].Heal()
+		r.until(time.Minute, "all nodes are in", r.allIn)
+		r.expect(0, 80, 1)
+		time.Sleep(time.Minute)
+		r.tidy()
+	})
+}
+
+// tidy checks that spares hold nothing any more that homes have again.
+func (r *rig) tidy() {
+	r.Helper()
+	if err := r.array.Flush(r.Context()); err != nil {
+		r.Fatal(err)
+	}
+	chunks := uint64(0)
+	for _, s := range r.stores {
+		stat, err := s.Stat(r.Context())
+		if err != nil {
+			r.Fatal(err)
+		}
+		chunks += stat.Chunks
+	}
+	if chunks != 80*6 {
+		r.Errorf("%d chunks are held, want %d", chunks, 80*6)
+	}
+}
+
+// TestScrubMendsDamage: bits flip in two chunks of each stripe.
+func TestScrubMendsDamage(t *testing.T) {
+	inRig(t, Options{}, func(r *rig) {
+		r.write(0, 80, 1)
+		volume := r.array.Status().Superblock.Volume
+		for b := range uint64(80) {
+			for n := range 8 {
+				r.stores[n].Damage(volume, b, uint8(b%6))
+				r.stores[n].Damage(volume, b, uint8((b+3)%6))
+			}
+		}
+		r.expect(0, 80, 1)
+		r.manager.Scrub()
+		r.until(time.Minute, "scrubbed", func() bool { return !r.manager.Status().Scrub.Ended.IsZero() })
+		if s := r.manager.Status().Scrub; s.Mended != 160 || len(s.Failed) != 0 || s.Blocks != 80 {
+			t.Errorf("scrub of 80 blocks with 160 bad chunks: %+v", s)
+		}
+		r.manager.Scrub()
+		r.until(time.Minute, "scrubbed again", func() bool {
+			s := r.manager.Status().Scrub
+			return !s.Ended.IsZero() && s.Mended == 0
+		})
+		r.links[0].Cut()
+		r.links[1].Cut()
+		r.expect(0, 80, 1)
+		r.links[0].Heal()
+		r.links[1].Heal()
+		r.until(time.Minute, "all nodes are in", r.allIn)
+	})
+}
+
+// TestFlappingNodeWaitsLonger: a node that goes out again and again is taken
+// back with increasing delays.
+func TestFlappingNodeWaitsLonger(t *testing.T) {
+	inRig(t, Options{}, func(r *rig) {
+		r.write(0, 20, 1)
+		var took []time.Duration
+		for range 5 {
+			r.links[3].Cut()
+			time.Sleep(2 * time.Second)
+			start := time.Now()
+			r.links[3].Heal()
+			r.until(10*time.Minute, "node is in", r.allIn)
+			took = append(took, time.Since(start))
+		}
+		if took[4] < 5*time.Second {
+			t.Errorf("came back after %v, want growing delays", took)
+		}
+	})
+}
+
+func TestPauseAndResume(t *testing.T) {
+	inRig(t, Options{}, func(r *rig) {
+		r.write(0, 20, 1)
+		r.manager.Pause()
+		r.links[3].Cut()
+		time.Sleep(2 * time.Second)
+		r.links[3].Heal()
+		time.Sleep(time.Minute)
+		if r.allIn() {
+			t.Error("a node was resynced while repair is paused")
+		}
+		r.manager.Resume()
+		r.until(time.Minute, "all nodes are in", r.allIn)
+	})
+}
