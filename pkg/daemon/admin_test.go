@@ -381,7 +381,7 @@ func TestNodeSync(t *testing.T) {
 	} {
 		addSync(nodes, &cluster.Superblock{Nodes: []cluster.Member{
 			{ID: "pi2", State: states[1]}, {ID: "pi1", State: states[0]},
-		}})
+		}}, nil)
 	}
 	if nodes[0].Sync != "lost" || nodes[1].Sync != "out" || nodes[2].Sync != "in" {
 		t.Errorf("got %+v", nodes)

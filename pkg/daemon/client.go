@@ -232,6 +232,6 @@ func (s *Status) addVolumes(found []*cluster.Superblock, sums map[chunk.VolumeID
 		v := volumeStatus(sb, sums[sb.Volume])
 		v.State, v.Why = stateWaiting, "for a gateway"
 		s.Volumes = append(s.Volumes, v)
-		addSync(s.Nodes, sb)
+		addSync(s.Nodes, sb, nil)
 	}
 }

@@ -28,6 +28,8 @@ const (
 	DefaultNodeTimeout  = Duration(time.Second)
 	DefaultIOTimeout    = Duration(8 * time.Second)
 	DefaultSyncEvery    = Duration(2 * time.Second)
+	DefaultRebuildAfter = Duration(5 * time.Minute)
+	DefaultScrubEvery   = Duration(7 * 24 * time.Hour)
 	DefaultMemory       = Size(64 << 20)
 )
 
@@ -95,6 +97,11 @@ type GatewayConfig struct {
 	// SyncEvery is how often the gateway syncs by itself. Default "2s".
 	// Longer spans need more memory; what was flushed is durable either way.
 	SyncEvery Duration `toml:"sync_every"`
+	// RebuildAfter is how long a node must be away before its chunks are put
+	// onto the others. Default "5m". Too short, and every restart moves data.
+	RebuildAfter Duration `toml:"rebuild_after"`
+	// ScrubEvery is how often every chunk is verified. Default "168h".
+	ScrubEvery Duration `toml:"scrub_every"`
 	// Memory is how many bytes of writes that are not yet settled each volume
 	// may keep in this process. Default "64MiB". When it is full, writes
 	// wait for a sync.
@@ -240,13 +247,15 @@ func defaultMonitor() *MonitorConfig { return &MonitorConfig{Admin: DefaultAdmin
 
 func defaultGateway() *GatewayConfig {
 	return &GatewayConfig{
-		Admin:       DefaultAdmin,
-		NodeTimeout: DefaultNodeTimeout,
-		IOTimeout:   DefaultIOTimeout,
-		SyncEvery:   DefaultSyncEvery,
-		Memory:      DefaultMemory,
-		LogLevel:    "info",
-		NBD:         NBD{Listen: DefaultNBD, TLS: tlsOff},
+		Admin:        DefaultAdmin,
+		NodeTimeout:  DefaultNodeTimeout,
+		IOTimeout:    DefaultIOTimeout,
+		SyncEvery:    DefaultSyncEvery,
+		RebuildAfter: DefaultRebuildAfter,
+		ScrubEvery:   DefaultScrubEvery,
+		Memory:       DefaultMemory,
+		LogLevel:     "info",
+		NBD:          NBD{Listen: DefaultNBD, TLS: tlsOff},
 		Volume: VolumeDefaults{
 			BlockSize:    DefaultBlockSize,
 			DataChunks:   DefaultDataChunks,

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"rozobox/pkg/cluster"
+	"rozobox/pkg/repair"
 	"rozobox/pkg/stripe"
 )
 
@@ -38,16 +39,18 @@ type served struct {
 	sb      *cluster.Superblock // as found; name and geometry never change
 	options stripe.Options
 	timeout time.Duration // of one request
+	repair  repair.Options
 	logger  *slog.Logger
 	stop    context.CancelFunc
 	tried   chan struct{} // closed after the first attempt to open
 	done    chan struct{} // closed when run has returned
 
-	mu     sync.Mutex // guards all below; never kept across I/O
-	state  string
-	why    string
-	array  *stripe.Array // nil unless serving
-	device *device       // likewise
+	mu      sync.Mutex // guards all below; never kept across I/O
+	state   string
+	why     string
+	array   *stripe.Array   // nil unless serving
+	device  *device         // likewise
+	manager *repair.Manager // likewise
 }
 
 // run opens the volume, again and again, and serves it until ctx ends.
@@ -101,9 +104,9 @@ func (s *served) fail(state string, err error) {
 
 // begin makes the open array the device that clients reach.
 func (s *served) begin(array *stripe.Array) {
-	device := newDevice(array, s.timeout)
 	s.mu.Lock()
-	s.state, s.why, s.array, s.device = stateServing, "", array, device
+	s.state, s.why, s.array = stateServing, "", array
+	s.device, s.manager = newDevice(array, s.timeout), repair.New(array, s.repair)
 	s.mu.Unlock()
 	s.logger.Info("volume is served", "incarnation", array.Incarnation())
 }
@@ -111,14 +114,11 @@ func (s *served) begin(array *stripe.Array) {
 // serve waits until the array or ctx ends, and closes it. A deposed gateway
 // stays so until it is started anew: opening again would depose its successor.
 func (s *served) serve(ctx context.Context, array *stripe.Array) error {
-	select {
-	case <-array.Done():
-	case <-ctx.Done():
-	}
+	s.manager.Run(ctx) // until ctx or the array ends
 	ended := array.Err()
 	s.mu.Lock()
 	device := s.device
-	s.array, s.device = nil, nil
+	s.array, s.device, s.manager = nil, nil, nil
 	s.mu.Unlock()
 	closing, cancel := context.WithTimeout(context.WithoutCancel(ctx), closeTimeout)
 	defer cancel()
@@ -157,7 +157,17 @@ func (s *served) status(storedBytes uint64) VolumeStatus {
 	defer s.mu.Unlock()
 	v.State, v.Why = s.state, s.why
 	if s.array != nil {
-		v.UnderProtectedBlocks = uint64(s.array.Status().UnderProtected)
+		v.UnderProtectedBlocks = uint64(s.array.Status().UnderProtected + s.manager.Status().UnderProtected)
 	}
 	return v
+}
+
+// followers tells, by node, which are resynced now.
+func (s *served) followers() []bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.array == nil {
+		return nil
+	}
+	return s.array.Status().Following
 }

@@ -153,6 +153,10 @@ func (s source) checkTimes(c *GatewayConfig) error {
 			c.IOTimeout, maxIOTimeout)
 	case c.SyncEvery <= 0:
 		return s.errorf("sync_every", "must be more than 0")
+	case c.RebuildAfter <= 0:
+		return s.errorf("rebuild_after", "must be more than 0")
+	case c.ScrubEvery <= 0:
+		return s.errorf("scrub_every", "must be more than 0")
 	case c.Memory < minMemory:
 		return s.errorf("memory", "%v is less than %v", c.Memory, minMemory)
 	}

@@ -93,7 +93,8 @@ const (
 	nodeWorking     = "working"
 	nodeUnavailable = "unavailable"
 
-	syncUnknown = "unknown"
+	syncUnknown   = "unknown"
+	syncResyncing = "resyncing"
 )
 
 const (
@@ -165,15 +166,20 @@ func stored(reports []report) map[chunk.VolumeID]uint64 {
 }
 
 // addSync puts into the nodes' status what a superblock records, where that is
-// worse than what stands there.
-func addSync(nodes []NodeStatus, sb *cluster.Superblock) {
-	rank := map[string]int{cluster.Out.String(): 1, cluster.Lost.String(): 2}
+// worse than what stands there. following has the nodes that are resynced; it
+// may be nil.
+func addSync(nodes []NodeStatus, sb *cluster.Superblock, following []bool) {
+	rank := map[string]int{syncResyncing: 1, cluster.Out.String(): 2, cluster.Lost.String(): 3}
 	for i := range nodes {
 		at := sb.Index(chunk.NodeID(nodes[i].ID))
 		if at < 0 {
 			continue
 		}
-		if state := sb.Nodes[at].State.String(); rank[state] > rank[nodes[i].Sync] {
+		state := sb.Nodes[at].State.String()
+		if at < len(following) && following[at] {
+			state = syncResyncing
+		}
+		if rank[state] > rank[nodes[i].Sync] {
 			nodes[i].Sync = state
 		}
 	}

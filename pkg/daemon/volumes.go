@@ -12,6 +12,7 @@ import (
 	"rozobox/pkg/chunk"
 	"rozobox/pkg/cluster"
 	"rozobox/pkg/nbd"
+	"rozobox/pkg/repair"
 	"rozobox/pkg/stripe"
 )
 
@@ -117,11 +118,16 @@ func (g *Gateway) add(sb *cluster.Superblock) *served {
 		sb:      sb,
 		options: g.options,
 		timeout: time.Duration(g.config.IOTimeout),
-		logger:  g.logger.With("volume", sb.Name),
-		stop:    stop,
-		tried:   make(chan struct{}),
-		done:    make(chan struct{}),
-		state:   stateOpening,
+		repair: repair.Options{
+			RebuildAfter: time.Duration(g.config.RebuildAfter),
+			ScrubEvery:   time.Duration(g.config.ScrubEvery),
+			Logger:       g.logger.With("volume", sb.Name),
+		},
+		logger: g.logger.With("volume", sb.Name),
+		stop:   stop,
+		tried:  make(chan struct{}),
+		done:   make(chan struct{}),
+		state:  stateOpening,
 	}
 	g.mu.Lock()
 	if known := g.volumes[sb.Volume]; known != nil {
@@ -232,7 +238,7 @@ func (g *Gateway) Status(ctx context.Context) *Status {
 	sums := stored(reports)
 	for _, s := range g.list() {
 		status.Volumes = append(status.Volumes, s.status(sums[s.sb.Volume]))
-		addSync(status.Nodes, s.superblock())
+		addSync(status.Nodes, s.superblock(), s.followers())
 	}
 	status.judge()
 	return status

@@ -10,6 +10,7 @@ type Status struct {
 	Superblock     *cluster.Superblock // the durable one; do not change it
 	Watermark      chunk.Version
 	Up             []bool // by node: its last heartbeat was answered
+	Following      []bool // by node: it is out, and takes part in new writes
 	UnsettledBytes int64
 	UnderProtected int    // versions not settled that lack holders
 	Hedged         uint64 // reads that were hedged since the opening
@@ -26,6 +27,7 @@ func (a *Array) Status() Status {
 	}
 	for _, p := range a.peers {
 		s.Up = append(s.Up, p.up)
+		s.Following = append(s.Following, a.ledger.nodes[p.n].follow != apart)
 	}
 	for _, w := range a.ledger.writes {
 		if w.held() < a.geo.Width() {

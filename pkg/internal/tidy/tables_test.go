@@ -48,6 +48,7 @@ var owners = map[string]string{
 	"github.com/templexxx/reedsolomon": "pkg/erasure",
 	"golang.org/x/sync":                "",
 	"golang.org/x/sys":                 "",
+	"golang.org/x/time":                "pkg/repair",
 }
 
 // topLevel has the names that may stand beside the dot files.
