@@ -41,6 +41,7 @@ type FS struct {
 	locked  bool
 	trace   []string
 	fault   func(op, name string) error
+	stall   map[string]chan struct{}
 	free    uint64
 }
 
@@ -87,6 +88,14 @@ func (f *FS) Fault(fault func(op, name string) error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.fault = fault
+}
+
+// Stall makes calls of an operation wait, after they have been noted, until
+// the channel is closed.
+func (f *FS) Stall(op string, until chan struct{}) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.stall = map[string]chan struct{}{op: until}
 }
 
 // SetAvailable sets what Available answers.

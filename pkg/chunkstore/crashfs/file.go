@@ -75,10 +75,17 @@ func (f *file) Sync() error {
 	if err := f.fs.begin("sync", f.name, ""); err != nil {
 		return err
 	}
+	kept := slices.Clone(f.node.content)
+	n := len(f.node.writes)
+	if until := f.fs.stall["sync"]; until != nil {
+		f.fs.mu.Unlock()
+		<-until
+		f.fs.mu.Lock()
+	}
 	if err := f.fs.end(); err != nil {
 		return err
 	}
-	f.node.durable, f.node.writes = slices.Clone(f.node.content), nil
+	f.node.durable, f.node.writes = kept, f.node.writes[n:]
 	return nil
 }
 
