@@ -14,6 +14,7 @@
 #   cluster_new                8 chunk servers, a gateway, volume $VOLUME at $URI
 #   start_node, start_gateway  start one again
 #   crashload, hook            see scripts/crashload
+#   need_root WHY              end, as skipped, where this is not root
 #   serve                      the server that $E2E_SERVER names, at $URI
 set -euo pipefail
 
@@ -53,19 +54,19 @@ finish() {
 	local status=$? i
 	trap - EXIT INT TERM HUP
 	set +e
-	((status == 0)) || { printf "FAILED: %s, status %d\n" "$0" "$status" && show_logs; } >&2
+	((status == 0 || status == 77)) || { printf "FAILED: %s, status %d\n" "$0" "$status" && show_logs; } >&2
 	for ((i = ${#CLEANUPS[@]} - 1; i >= 0; i--)); do eval "${CLEANUPS[i]}" >&2; done
 	for i in "$DIR"/*.pid; do crash "$(basename "$i" .pid)"; done
 	rm -rf --one-file-system "$DIR"
 	exit "$status"
 }
 
+# show_logs leaves out what is no trouble; E2E_VERBOSE=1 shows all of it.
 show_logs() {
-	local log
+	local log text
 	for log in "$DIR"/*.log; do
-		[[ -s $log ]] || continue
-		printf -- '--- the end of %s\n' "${log##*/}" >&2
-		tail -n 8 "$log" | cut -c 1-300 >&2
+		text=$(if [[ -n ${E2E_VERBOSE:-} ]]; then cat "$log"; else grep -v '"level":"INFO"' "$log" | tail -n 8; fi)
+		[[ -z $text ]] || printf -- '--- %s\n%s\n' "${log##*/}" "$(cut -c 1-400 <<<"$text")" >&2
 	done
 }
 
@@ -117,7 +118,8 @@ wait_for() {
 expect_error() {
 	local text=$1 out
 	shift
-	if out=$(timeout 30 "$@" 2>&1); then fail "succeeded, but must not: $*"; fi
+	[[ $(type -t "$1") == function ]] || set -- timeout 30 "$@"
+	if out=$("$@" 2>&1); then fail "succeeded, but must not: $*"; fi
 	[[ $out == *"$text"* ]] || fail "\"$*\" said: $out; want: $text"
 	[[ $out != *panic* && $out != *goroutine* ]] || fail "\"$*\" crashed: $out"
 }
@@ -166,16 +168,19 @@ start_nodes() {
 
 # crash_nodes N kills N nodes, drawn by chance, at once.
 crash_nodes() {
-	local node
-	for node in $(shuf -n "$1" -e "${NODES[@]}"); do crash "$node" & done
-	wait
+	local node killers=()
+	for node in $(shuf -n "$1" -e "${NODES[@]}"); do
+		crash "$node" &
+		killers+=($!)
+	done
+	wait "${killers[@]}"
 }
 
 # crash_all pulls the plug of everything at once.
 crash_all() {
 	crash_nodes ${#NODES[@]} &
 	crash gateway
-	wait
+	wait $!
 }
 
 start_all() {
@@ -226,13 +231,20 @@ revive_server() { if [[ ${E2E_SERVER:-rozobox} == nbdkit ]]; then start_nbdkit; 
 # crashload runs scripts/crashload, which lets the shell functions that
 # --crash and --revive name work on this script's processes.
 crashload() {
-	build_tool crashload
-	"$DIR/crashload" --server "127.0.0.1:$NBD_PORT" --volume "$VOLUME" "$@"
+	[[ -n ${CRASHLOAD:-} ]] || build_crashload
+	"$CRASHLOAD" --server "127.0.0.1:$NBD_PORT" --volume "$VOLUME" "$@"
 }
 
 # hook makes a command for crashload of shell functions in this library.
 hook() { printf 'source %q && %s' "${BASH_SOURCE[0]}" "$*"; }
 
-build_tool() {
-	[[ -x $DIR/$1 ]] || (cd "$ROOT" && go build -o "$DIR/$1" "./scripts/$1")
+build_crashload() {
+	CRASHLOAD=$DIR/crashload
+	(cd "$ROOT" && go build -o "$CRASHLOAD" ./scripts/crashload)
+}
+
+need_root() {
+	((EUID == 0)) && return
+	say "needs root: $1"
+	exit 77 # test.sh: skipped
 }

@@ -1,0 +1,118 @@
+#!/usr/bin/env bash
+# The one test command: format, vet, staticcheck, shellcheck, all Go tests with the
+# race detector, then the end-to-end scripts against real processes and clients.
+#
+#   scripts/test.sh              everything, below 10 minutes on two cores
+#   scripts/test.sh NAME...      only these steps, as it prints them: vet, fio, ...
+#
+# As root it installs the Debian packages that are missing. Without them, or not
+# as root, it leaves out what needs them and says so; with CI=true it fails.
+set -euo pipefail
+
+ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+cd "$ROOT"
+
+# What is needed, and the package that has it.
+declare -A PACKAGES=(
+	[fio]=fio [nbdinfo]=libnbd-bin [nbdfuse]=nbdfuse [nbdkit]=nbdkit [qemu-io]=qemu-utils
+	[nbd-client]=nbd-client [fusermount3]=fuse3 [qemu-system-x86_64]=qemu-system-x86
+	[busybox]=busybox-static [mkfs.ext4]=e2fsprogs [losetup]=mount [modprobe]=kmod
+	[shellcheck]=shellcheck [gcc]=gcc
+)
+# The cheap ones first, so that a mistake shows early.
+E2E=(nbdinfo nbdcopy fio qemu-io ext4 garbage certificates full-disk damage takeover
+	crash-gateway crash-nodes crash-all kernel)
+SKIPPED_STATUS=77 # of a script that cannot run here, as automake has it
+
+PASSED=0 FAILED=0 SKIPPED=0
+FAILURES=()
+WANTED=("$@")
+
+missing_packages() {
+	local command
+	for command in "${!PACKAGES[@]}"; do
+		command -v "$command" >/dev/null || echo "${PACKAGES[$command]}"
+	done
+}
+
+# install_packages: the kernel test needs apt's lists too.
+install_packages() {
+	local missing
+	mapfile -t missing < <(missing_packages)
+	if ((${#missing[@]} == 0)) && apt-cache show linux-image-cloud-amd64 >/dev/null 2>&1; then return 0; fi
+	if ((EUID != 0)); then
+		echo "missing, and not root to install them: ${missing[*]}"
+		return "$SKIPPED_STATUS"
+	fi
+	apt-get update -qq
+	((${#missing[@]} == 0)) ||
+		DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
+}
+
+formatted() {
+	local bad
+	bad=$(git ls-files '*.go' | xargs gofmt -l)
+	[[ -z $bad ]] || { echo "gofmt would change: $bad" && return 1; }
+}
+
+shell_checked() { shellcheck -x -P SCRIPTDIR .ci/run scripts/*.sh scripts/e2e/*.sh; }
+
+build() { CGO_ENABLED=0 go build -o "$BIN/rozobox" ./cmd/rozobox && go build -o "$BIN" ./scripts/crashload; }
+
+wanted() {
+	local name
+	((${#WANTED[@]})) || return 0
+	for name in "${WANTED[@]}"; do [[ $name == "$1" ]] && return 0; done
+	return 1
+}
+
+# step NAME CMD...: run it if it is wanted, tell how it went and how long it took.
+step() {
+	local name=$1 began=$SECONDS status=0
+	wanted "$name" || return 0
+	shift
+	printf '== %s\n' "$name"
+	# Not in a condition: there, set -e would not hold inside of CMD.
+	set +e
+	(set -e && "$@") </dev/null
+	status=$?
+	set -e
+	judge "$name" "$status" $((SECONDS - began))
+}
+
+judge() {
+	local name=$1 status=$2 seconds=$3
+	if ((status == SKIPPED_STATUS)) && [[ ${CI:-} != true ]]; then
+		SKIPPED=$((SKIPPED + 1))
+		printf '== %s: skipped\n' "$name"
+	elif ((status == 0)); then
+		PASSED=$((PASSED + 1))
+		printf '== %s: passed, %d s\n' "$name" "$seconds"
+	else
+		FAILED=$((FAILED + 1))
+		FAILURES+=("$name")
+		printf '== %s: FAILED, %d s\n' "$name" "$seconds"
+	fi
+}
+
+main() {
+	local name
+	BIN=$(mktemp -d)
+	trap 'rm -rf "$BIN"' EXIT
+	export ROZOBOX=$BIN/rozobox CRASHLOAD=$BIN/crashload
+	((${#WANTED[@]})) && WANTED+=(packages build)
+	step packages install_packages
+	step gofmt formatted
+	step shellcheck shell_checked
+	step vet go vet ./...
+	step staticcheck go tool staticcheck ./...
+	step go-test go test -race ./...
+	step build build
+	for name in "${E2E[@]}"; do step "$name" "scripts/e2e/$name.sh"; done
+	((FAILED == 0)) || printf 'failed: %s\n' "${FAILURES[*]}"
+	printf '%d s in all\n' "$SECONDS"
+	printf '%d passed, %d failed, %d skipped\n' "$PASSED" "$FAILED" "$SKIPPED"
+	((FAILED == 0))
+}
+
+main
