@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -119,10 +120,16 @@ func (s *session) stream(l lane) *clientStream {
 	return streams[int(s.next[l].Add(1))%len(streams)]
 }
 
+// stream is what a clientStream needs of a QUIC stream.
+type stream interface {
+	deadlineReader
+	io.Writer
+}
+
 // clientStream is one stream with the calls that wait on it.
 type clientStream struct {
 	session *session
-	stream  *quic.Stream
+	stream  stream
 	in      *receiver
 	out     *sender
 
@@ -132,7 +139,7 @@ type clientStream struct {
 	failed  bool
 }
 
-func newClientStream(s *session, stream *quic.Stream) *clientStream {
+func newClientStream(s *session, stream stream) *clientStream {
 	return &clientStream{
 		session: s,
 		stream:  stream,
