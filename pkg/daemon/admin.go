@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
 	"net/netip"
@@ -86,6 +87,7 @@ func (g *Gateway) serveAdmin(ctx context.Context) error {
 		WriteTimeout:      changeTimeout + adminPatience,
 		IdleTimeout:       adminPatience,
 		MaxHeaderBytes:    maxAdminHeader,
+		ErrorLog:          slog.NewLogLogger(g.logger.Handler(), slog.LevelWarn),
 	}
 	stopped := make(chan error, 1)
 	stopping := context.AfterFunc(ctx, func() {

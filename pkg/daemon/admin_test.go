@@ -244,6 +244,11 @@ func TestI8SignatureIsGoodOnce(t *testing.T) {
 func TestI8VerifierForgetsWhatIsTooOld(t *testing.T) {
 	v := &verifier{seen: map[int64]bool{}}
 	now := time.Now()
+	for _, off := range []time.Duration{-signedFor - 1, signedFor + 1} {
+		if err := v.once(now.Add(off).UnixNano(), now); !errors.Is(err, errStale) {
+			t.Errorf("signed %v from now: %v", off, err)
+		}
+	}
 	for i := range 100 {
 		at := now.Add(time.Duration(i) * time.Second)
 		if err := v.once(at.UnixNano(), at); err != nil {
@@ -478,6 +483,26 @@ func TestVolumeOpensWhenItsNodesReturn(t *testing.T) {
 		status = r.Status(t.Context())
 		if status.Volumes[0].State != stateServing || status.Gateway.Why != "" {
 			t.Errorf("with all nodes: %+v", status)
+		}
+	})
+}
+
+// A search that began before a deletion must not bring the volume back.
+func TestDeletedVolumeIsForgotten(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRigWithoutAPI(t)
+		r.options.Clock = nil // the bubble's
+		r.start()
+		s, err := r.create(t.Context(), "films", r.config.Volume.geometry(mib))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := r.remove(t.Context(), "films"); err != nil {
+			t.Fatal(err)
+		}
+		<-r.add(s.sb).done
+		if left := r.list(); len(left) != 0 {
+			t.Errorf("%d volumes are left", len(left))
 		}
 	})
 }

@@ -179,7 +179,6 @@ func TestDemoRefusals(t *testing.T) {
 	if err := Init(InitOptions{Dir: dir, Name: "lab", Nodes: demoNodes(6)}); err != nil {
 		t.Fatal(err)
 	}
-	small := filepath.Join(t.TempDir(), "small")
 	taken, err := net.Listen("tcp", loopback+":0")
 	if err != nil {
 		t.Fatal(err)
@@ -188,12 +187,15 @@ func TestDemoRefusals(t *testing.T) {
 	free := loopback + ":0"
 	for want, o := range map[string]DemoOptions{
 		`has the cluster "lab" of 6 nodes`: {Dir: dir, Size: mib, NBD: free},
-		"2 nodes":                          {Dir: small, Nodes: 2, Size: mib, NBD: free},
-		"65 nodes":                         {Dir: small, Nodes: 65, Size: mib, NBD: free},
-		"size 1000":                        {Dir: small, Nodes: 3, Size: 1000, NBD: free},
-		"address already in use":           {Dir: small, Nodes: 3, Size: mib, NBD: taken.Addr().String()},
-		"bad address":                      {Dir: small, Nodes: 3, Size: mib, NBD: "x"},
+		"2 nodes":                          {Nodes: 2, Size: mib, NBD: free},
+		"65 nodes":                         {Nodes: 65, Size: mib, NBD: free},
+		"size 1000":                        {Nodes: 3, Size: 1000, NBD: free},
+		"address already in use":           {Nodes: 3, Size: mib, NBD: taken.Addr().String()},
+		"bad address":                      {Nodes: 3, Size: mib, NBD: "x"},
 	} {
+		if o.Dir == "" {
+			o.Dir = filepath.Join(t.TempDir(), "new")
+		}
 		o.Logger = slog.New(slog.DiscardHandler)
 		ctx, cancel := context.WithTimeout(t.Context(), demoPatience)
 		if err := Demo(ctx, o); err == nil || !strings.Contains(err.Error(), want) {

@@ -9,11 +9,13 @@ import (
 )
 
 // listenUnix listens on a Unix socket that only this user can open. A socket
-// that a killed process left behind is replaced; one that answers is not.
+// that a killed process left behind is replaced; one that answers is not, and
+// nothing else is either.
 func listenUnix(path string) (net.Listener, error) {
 	if c, err := net.Dial("unix", path); err == nil {
 		return nil, errors.Join(errors.New("another process serves it"), c.Close())
-	} else if errors.Is(err, syscall.ECONNREFUSED) {
+	}
+	if info, err := os.Lstat(path); err == nil && info.Mode().Type() == os.ModeSocket {
 		if err := os.Remove(path); err != nil {
 			return nil, err
 		}

@@ -43,7 +43,7 @@ type served struct {
 	logger  *slog.Logger
 	stop    context.CancelFunc
 	tried   chan struct{} // closed after the first attempt to open
-	done    chan struct{} // closed when run has returned
+	done    chan struct{} // closed when the gateway has forgotten it
 
 	mu      sync.Mutex // guards all below; never kept across I/O
 	state   string
@@ -53,9 +53,9 @@ type served struct {
 	manager *repair.Manager // likewise
 }
 
-// run opens the volume, again and again, and serves it until ctx ends.
+// run opens the volume, again and again, and serves it until ctx ends or the
+// volume is no more.
 func (s *served) run(ctx context.Context) {
-	defer close(s.done)
 	defer s.set(stateClosed, "")
 	tried := sync.OnceFunc(func() { close(s.tried) })
 	defer tried()
@@ -66,6 +66,9 @@ func (s *served) run(ctx context.Context) {
 			tried()
 			delay = reopenAfter
 			err = s.serve(ctx, array)
+		}
+		if errors.Is(err, stripe.ErrNotFound) {
+			return // deleted since it was found
 		}
 		if err != nil && ctx.Err() == nil {
 			s.fail(stateWaiting, err)

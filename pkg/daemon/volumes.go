@@ -137,8 +137,19 @@ func (g *Gateway) add(sb *cluster.Superblock) *served {
 	}
 	g.volumes[sb.Volume] = s
 	g.mu.Unlock()
-	g.tasks.Go(func() { s.run(ctx) })
+	g.tasks.Go(func() {
+		defer close(s.done)
+		defer g.forget(s)
+		defer stop()
+		s.run(ctx)
+	})
 	return s
+}
+
+func (g *Gateway) forget(s *served) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	delete(g.volumes, s.sb.Volume)
 }
 
 // list returns the volumes by name.
@@ -213,9 +224,6 @@ func (g *Gateway) remove(ctx context.Context, name string) error {
 	s.stop()
 	<-s.done
 	err := stripe.Delete(ctx, g.options, s.sb.Volume)
-	g.mu.Lock()
-	delete(g.volumes, s.sb.Volume)
-	g.mu.Unlock()
 	if err != nil && !errors.Is(err, stripe.ErrNotFound) {
 		g.add(s.sb) // it is still there: go on serving it
 		return err
