@@ -104,6 +104,8 @@ func (m *Manager) Run(ctx context.Context) {
 			return
 		case <-m.array.Done():
 			return
+		case block := <-m.array.Damage():
+			m.mend(ctx, block)
 		}
 		changed = m.observe() || changed
 		switch n, what := m.next(scrubbed); what {
@@ -122,6 +124,18 @@ func (m *Manager) Run(ctx context.Context) {
 		if changed {
 			changed = m.count(ctx) != nil
 		}
+	}
+}
+
+// mend heals a block of which a client's read met a damaged chunk.
+func (m *Manager) mend(ctx context.Context, block uint64) {
+	wounds, _, err := m.array.Heal(ctx, block, stripe.Healing{Node: stripe.AllNodes, Verify: true})
+	if err != nil {
+		m.opts.Logger.Error("a damaged chunk cannot be mended", "block", block, "error", err)
+	}
+	for _, w := range wounds {
+		m.opts.Logger.Warn("mended a chunk that a read found bad",
+			"block", w.Block, "node", w.Node, "index", w.Index, "cause", w.Cause)
 	}
 }
 

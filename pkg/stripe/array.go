@@ -26,10 +26,11 @@ type Array struct {
 	nonce  uint64
 	peers  []*peer // in the order of the superblock's nodes
 
-	life  context.Context // ends with Close, or with the term
-	stop  context.CancelFunc
-	tasks sync.WaitGroup // every goroutine of the array
-	super chan struct{}  // a lock that spans I/O: one superblock update at a time
+	life   context.Context // ends with Close, or with the term
+	stop   context.CancelFunc
+	tasks  sync.WaitGroup // every goroutine of the array
+	damage chan uint64    // blocks of which a read met a damaged chunk
+	super  chan struct{}  // a lock that spans I/O: one superblock update at a time
 
 	mu         sync.Mutex          // guards all below; never kept across I/O
 	sb         *cluster.Superblock // the durable one; never changed in place
@@ -56,7 +57,7 @@ func newArray(opts Options, o *opening) (*Array, error) {
 	a := &Array{
 		opts: opts, volume: o.sb.Volume, geo: o.sb.Geometry, code: code, place: place,
 		epoch: o.epoch, nonce: o.nonce,
-		life: life, stop: stop, super: make(chan struct{}, 1),
+		life: life, stop: stop, super: make(chan struct{}, 1), damage: make(chan uint64, damageQueue),
 		sb: o.sb, ledger: newLedger(o.sb, place, o.watermark), number: o.sb.Number,
 		healing: map[uint64]bool{}, hedges: hedgeBurst, changed: make(chan struct{}),
 	}
@@ -71,6 +72,21 @@ func newArray(opts Options, o *opening) (*Array, error) {
 	a.tasks.Go(a.tend)
 	a.tasks.Go(a.watch)
 	return a, nil
+}
+
+// damageQueue bounds the blocks that wait to be mended after a read met
+// damage; what does not fit, the next read or scrub finds again.
+const damageQueue = 256
+
+// Damage delivers the blocks of which a read met a damaged chunk. The read
+// itself was served from the others.
+func (a *Array) Damage() <-chan uint64 { return a.damage }
+
+func (a *Array) noteDamage(block uint64) {
+	select {
+	case a.damage <- block:
+	default:
+	}
 }
 
 // Geometry returns how the volume is cut.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 
 	"rozobox/pkg/chunk"
@@ -83,8 +84,12 @@ func (a *Array) readSpans(ctx context.Context, spans []*span) error {
 	decoded := a.collect(ctx, spans, fetches)
 	var rest []*span
 	for _, s := range spans {
-		if !decoded[s] && !s.settle() {
-			rest = append(rest, s)
+		if decoded[s] || s.settle() {
+			continue
+		}
+		rest = append(rest, s)
+		if s.damaged() {
+			a.noteDamage(s.block)
 		}
 	}
 	return a.decodeAll(ctx, rest)
@@ -188,6 +193,13 @@ func (s *span) settle() bool {
 		clear(s.dst)
 	}
 	return true
+}
+
+// damaged reports whether a home told of damage.
+func (s *span) damaged() bool {
+	return slices.ContainsFunc(s.parts, func(p part) bool {
+		return p.err == nil && p.got.State == chunk.Damaged
+	})
 }
 
 // decodeSpan reads the same range of every chunk that can be had, and decodes
