@@ -449,3 +449,27 @@ func TestVolumes(t *testing.T) {
 		}
 	})
 }
+
+// TestI6DeletionReachesNodesThatWereAway: a node that returns with a deleted
+// volume gives it up.
+func TestI6DeletionReachesNodesThatWereAway(t *testing.T) {
+	inRig(t, 8, func(r *rig) {
+		a := r.open()
+		for b := range uint64(20) {
+			r.write(a, b, 1)
+		}
+		r.close(a)
+		r.links[3].Cut()
+		if err := Delete(r.Context(), r.opts, r.volume); err != nil {
+			t.Fatal(err)
+		}
+		r.links[3].Heal()
+		if err := FinishDeletions(r.Context(), r.opts); err != nil {
+			t.Fatal(err)
+		}
+		stat, err := r.stores[3].Stat(r.Context())
+		if err != nil || stat.Chunks != 0 {
+			t.Errorf("the node still holds %d chunks (%v)", stat.Chunks, err)
+		}
+	})
+}

@@ -17,12 +17,16 @@ import (
 type view struct {
 	hellos map[int]chunk.Hello // by index in Options.Nodes
 	newest map[chunk.VolumeID]*cluster.Superblock
+	lively map[chunk.VolumeID][]int // nodes that do not know of a deletion, if there was one
 }
 
 // look asks all nodes for all their superblocks. The error tells of damaged
 // ones; the view is as good as can be all the same.
 func look(ctx context.Context, opts Options) (*view, error) {
-	v := &view{hellos: map[int]chunk.Hello{}, newest: map[chunk.VolumeID]*cluster.Superblock{}}
+	v := &view{
+		hellos: map[int]chunk.Hello{}, newest: map[chunk.VolumeID]*cluster.Superblock{},
+		lively: map[chunk.VolumeID][]int{},
+	}
 	var mu sync.Mutex // guards v and damage
 	var damage []error
 	ask(ctx, opts, opts.Nodes, func(ctx context.Context, i int, n Node) {
@@ -36,6 +40,9 @@ func look(ctx context.Context, opts Options) (*view, error) {
 		for _, sb := range sbs {
 			if newer(sb, v.newest[sb.Volume]) {
 				v.newest[sb.Volume] = sb
+			}
+			if !sb.Deleted {
+				v.lively[sb.Volume] = append(v.lively[sb.Volume], i)
 			}
 		}
 	})
@@ -142,15 +149,15 @@ func newSuperblock(
 	return sb, nil
 }
 
-// putEverywhere stores a superblock under a grant of its own epoch on all
+// putEverywhere stores a superblock under a grant of the next epoch on all
 // nodes of opts, and fails unless enough of them have it.
 func putEverywhere(ctx context.Context, opts Options, sb *cluster.Superblock, enough int) error {
 	nonce, record := randomNonce(), sb.Encode()
-	term := chunk.Term{Volume: sb.Volume, Epoch: sb.Epoch, Nonce: nonce}
+	term := chunk.Term{Volume: sb.Volume, Epoch: sb.Epoch + 1, Nonce: nonce}
 	var mu sync.Mutex // guards stored and errs
 	stored, errs := 0, []error(nil)
 	ask(ctx, opts, opts.Nodes, func(ctx context.Context, _ int, n Node) {
-		_, err := n.Store.Grant(ctx, sb.Volume, sb.Epoch, nonce)
+		_, err := n.Store.Grant(ctx, sb.Volume, term.Epoch, nonce)
 		if err == nil {
 			err = n.Store.PutSuperblock(ctx, term, record)
 		}
@@ -169,6 +176,30 @@ func putEverywhere(ctx context.Context, opts Options, sb *cluster.Superblock, en
 		return fmt.Errorf("%w: %w", ErrExists, err)
 	}
 	return fmt.Errorf("stored on %d of %d nodes: %w: %w", stored, enough, ErrTooFewNodes, err)
+}
+
+// FinishDeletions tells nodes that were away when a volume was deleted, so that
+// they give up its name and its chunks. Nodes that do not answer now hear of it
+// the next time.
+func FinishDeletions(ctx context.Context, opts Options) error {
+	opts = opts.withDefaults()
+	v, err := look(ctx, opts)
+	errs := []error{err}
+	for id, sb := range v.newest {
+		if !sb.Deleted || len(v.lively[id]) == 0 {
+			continue
+		}
+		behind := opts
+		behind.Nodes = nil
+		for _, i := range v.lively[id] {
+			behind.Nodes = append(behind.Nodes, opts.Nodes[i])
+		}
+		errs = append(errs, putEverywhere(ctx, behind, sb, len(behind.Nodes)))
+	}
+	if err := errors.Join(errs...); err != nil {
+		return fmt.Errorf("finish deletions: %w", err)
+	}
+	return nil
 }
 
 // Delete deletes a volume and all its data: it takes the volume from whoever
