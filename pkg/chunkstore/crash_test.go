@@ -382,3 +382,32 @@ func recoverTwice(t *testing.T, h *history, fs *crashfs.FS, keep crashfs.Keep, r
 	}
 	return err
 }
+
+// TestRecoveryMayBeCutToo cuts the power during the recovery of a log whose
+// first segment is finished but not sealed.
+func TestRecoveryMayBeCutToo(t *testing.T) {
+	for cut := range 20 {
+		for range 6 {
+			seed := rand.Uint64()
+			rng := rand.New(rand.NewPCG(seed, 0))
+			fs := crashfs.New()
+			h := newHistory(chunkstore.MustOpen(t, crashOptions(fs)))
+			h.grant(1)
+			for v := chunk.Version(1); v < 9; v++ {
+				h.write(put(uint64(v), 0, v))
+			}
+			h.sync(8)
+			h.store.Kill()
+			fs = fs.Crash(crashfs.Nothing, nil)
+			fs.CutAfter(cut + 1)
+			if s, err := chunkstore.Open(crashOptions(fs)); err == nil {
+				s.Kill()
+			}
+			s := chunkstore.MustOpen(t, crashOptions(fs.Crash(crashfs.Torn, rng)))
+			if err := h.verify(s); err != nil {
+				t.Fatalf("cut %d, seed %d: %v", cut+1, seed, err)
+			}
+			s.Close()
+		}
+	}
+}

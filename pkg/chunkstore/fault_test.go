@@ -159,6 +159,39 @@ func TestFullDiskLosesNothing(t *testing.T) {
 	}
 }
 
+// A card that has become read-only is still read, even after an unclean stop.
+func TestReadOnlyDisk(t *testing.T) {
+	r := newRig(t, nil)
+	r.write(put(1, 0, 10))
+	r.sync(10)
+	r.store.Kill()
+	r.fs = r.fs.Crash(crashfs.Everything, nil)
+	r.fs.Fault(func(op, name string) error {
+		if op == "read" {
+			return nil
+		}
+		return syscall.EROFS
+	})
+	r.store = chunkstore.MustOpen(t, crashOptions(r.fs))
+	r.isReadOnly()
+	r.reads(put(1, 0, 10), chunk.Present)
+}
+
+// Half of a refused batch may have reached the file before the disk was full.
+func TestRefusedBatchDoesNotComeBack(t *testing.T) {
+	r := newRig(t, nil)
+	r.write(put(1, 0, 10))
+	r.fs.Fault(failing("write", "segment-", syscall.ENOSPC))
+	if err := r.tryWrite(put(3, 0, 20), put(4, 0, 20)); !errors.Is(err, chunk.ErrNoSpace) {
+		t.Fatalf("write to a full disk: %v", err)
+	}
+	r.fs.Fault(nil)
+	r.store.Kill()
+	r.store = chunkstore.MustOpen(t, crashOptions(r.fs.Crash(crashfs.Everything, nil)))
+	r.reads(put(1, 0, 10), chunk.Present)
+	r.reads(put(3, 0, 20), chunk.Absent)
+}
+
 // A card without room for new data still takes what repairs and what frees.
 func TestReserve(t *testing.T) {
 	r := newRig(t, func(o *chunkstore.Options) { o.Capacity = 256 << 10 })
@@ -236,6 +269,27 @@ func TestI6CompactionKeepsWhatHides(t *testing.T) {
 		if held, _ := r.held(); len(held[chunkKey{2, 0}]) != 1 || !held[chunkKey{2, 0}][0].Tombstone {
 			t.Errorf("tombstoned block: %v", held[chunkKey{2, 0}])
 		}
+	}
+}
+
+// Compaction takes away what an unsynced drop hides. Then power fails, and the
+// drop is lost: what is left must not be the older of the two versions.
+func TestI10UnsyncedDropAndCompaction(t *testing.T) {
+	r := newRig(t, nil)
+	older, newer := put(1, 0, 5), put(1, 0, 9)
+	r.write(newer)
+	for v := chunk.Version(30); v < 70; v++ {
+		r.write(put(2, 0, v))
+	}
+	r.write(older) // in the active segment, which compaction leaves alone
+	r.sync(0)
+	r.write(drop(1, 0, 9), drop(2, 0, 69))
+	r.store.CompactAll()
+	r.store.Kill()
+	r.fs = r.fs.Crash(crashfs.Nothing, nil)
+	r.store = chunkstore.MustOpen(t, crashOptions(r.fs))
+	if held, err := r.held(); err != nil || len(held[chunkKey{1, 0}]) == 1 {
+		t.Errorf("of two versions that were dropped together, %v is back (%v)", held[chunkKey{1, 0}], err)
 	}
 }
 
