@@ -11,6 +11,7 @@
 //	resync   a node is out and answers: follow, heal what differs, join
 //	rebuild  a node is out for longer than RebuildAfter: heal with spares
 //	tidy     all nodes are in again: drop what spares held for them
+//	reclaim  every ReclaimEvery: drop the tombstones that hide nothing any more
 //	scrub    every ScrubEvery: verify every chunk, heal what is wrong
 //
 // A job walks the volume in windows of blocks. Before each window it looks

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -24,6 +26,10 @@ type Options struct {
 	// ScrubEvery is how often the whole volume is verified. Default a week.
 	ScrubEvery time.Duration
 
+	// ReclaimEvery is how often tombstones are looked for that nobody needs;
+	// each costs a card some 40 bytes of memory. Default an hour.
+	ReclaimEvery time.Duration
+
 	// Logger gets each event once. Default: none.
 	Logger *slog.Logger
 }
@@ -31,6 +37,7 @@ type Options struct {
 const (
 	defaultRebuildAfter = 5 * time.Minute
 	defaultScrubEvery   = 7 * 24 * time.Hour
+	defaultReclaimEvery = time.Hour
 
 	// lookEvery is how often the manager looks for work.
 	lookEvery = 250 * time.Millisecond
@@ -83,6 +90,9 @@ func New(array *stripe.Array, opts Options) *Manager {
 	if opts.ScrubEvery <= 0 {
 		opts.ScrubEvery = defaultScrubEvery
 	}
+	if opts.ReclaimEvery <= 0 {
+		opts.ReclaimEvery = defaultReclaimEvery
+	}
 	if opts.Logger == nil {
 		opts.Logger = slog.New(slog.DiscardHandler)
 	}
@@ -96,7 +106,7 @@ func New(array *stripe.Array, opts Options) *Manager {
 func (m *Manager) Run(ctx context.Context) {
 	tick := time.NewTicker(lookEvery)
 	defer tick.Stop()
-	scrubbed, changed := time.Now(), true
+	scrubbed, reclaimed, changed := time.Now(), time.Now(), true
 	for {
 		select {
 		case <-tick.C:
@@ -108,7 +118,7 @@ func (m *Manager) Run(ctx context.Context) {
 			m.mend(ctx, block)
 		}
 		changed = m.observe() || changed
-		switch n, what := m.next(scrubbed); what {
+		switch n, what := m.next(scrubbed, reclaimed); what {
 		case resync:
 			m.resync(ctx, n)
 			changed = true
@@ -117,6 +127,9 @@ func (m *Manager) Run(ctx context.Context) {
 			changed = true
 		case tidy:
 			m.tidyUp(ctx)
+		case reclaim:
+			reclaimed = time.Now()
+			m.reclaimAll(ctx)
 		case scrub:
 			scrubbed = time.Now()
 			m.scrubAll(ctx)
@@ -192,11 +205,12 @@ const (
 	resync  kind = "resync"
 	rebuild kind = "rebuild"
 	tidy    kind = "tidy"
+	reclaim kind = "reclaim"
 	scrub   kind = "scrub"
 )
 
 // next returns the most urgent work there is, and the node that it is for.
-func (m *Manager) next(scrubbed time.Time) (int, kind) {
+func (m *Manager) next(scrubbed, reclaimed time.Time) (int, kind) {
 	status := m.array.Status()
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -216,9 +230,12 @@ func (m *Manager) next(scrubbed time.Time) (int, kind) {
 			return i, rebuild
 		}
 	}
+	allIn := status.Superblock.CountIn() == len(status.Superblock.Nodes)
 	switch {
-	case m.untidy && status.Superblock.CountIn() == len(status.Superblock.Nodes):
+	case allIn && m.untidy:
 		return 0, tidy
+	case allIn && time.Since(reclaimed) > m.opts.ReclaimEvery:
+		return 0, reclaim
 	case m.scrubs > 0 || time.Since(scrubbed) > m.opts.ScrubEvery:
 		return 0, scrub
 	}
@@ -277,7 +294,7 @@ func (m *Manager) tidyUp(ctx context.Context) {
 func (m *Manager) rebuild(ctx context.Context) {
 	m.begin(rebuild, "")
 	lacking := func(first, end uint64) ([]uint64, error) {
-		if _, what := m.next(time.Now()); what == resync {
+		if _, what := m.next(time.Now(), time.Now()); what == resync {
 			return nil, errPreempted
 		}
 		return m.array.Lacking(ctx, first, end)
@@ -296,6 +313,24 @@ func (m *Manager) rebuild(ctx context.Context) {
 	}
 	m.opts.Logger.Info("rebuilt onto spares",
 		"blocks", done.DoneBlocks, "bytes", done.Bytes, "took", time.Since(done.Started))
+}
+
+// reclaimAll drops the tombstones that hide nothing any more.
+func (m *Manager) reclaimAll(ctx context.Context) {
+	m.begin(reclaim, "")
+	var found map[uint64]chunk.Version
+	tombstones := func(first, end uint64) (blocks []uint64, err error) {
+		found, err = m.array.Tombstones(ctx, first, end)
+		return slices.Sorted(maps.Keys(found)), err
+	}
+	err := m.walk(ctx, tombstones, func(ctx context.Context, block uint64) (int64, error) {
+		return 0, m.array.Reclaim(ctx, block, found[block])
+	})
+	if done := m.end(); err != nil {
+		m.opts.Logger.Warn("reclaiming tombstones stopped, it will go on", "error", err)
+	} else if done.DoneBlocks > 0 {
+		m.opts.Logger.Info("reclaimed tombstones", "blocks", done.DoneBlocks)
+	}
 }
 
 // rest is how long a job that failed waits before it begins again.

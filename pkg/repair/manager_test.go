@@ -165,7 +165,14 @@ func (r *rig) tidy() {
 	if err := r.array.Flush(r.Context()); err != nil {
 		r.Fatal(err)
 	}
-	chunks := uint64(0)
+	if chunks := r.held(); chunks != 80*6 {
+		r.Errorf("%d chunks are held, want %d", chunks, 80*6)
+	}
+}
+
+// held counts the records on all nodes.
+func (r *rig) held() (chunks uint64) {
+	r.Helper()
 	for _, s := range r.stores {
 		stat, err := s.Stat(r.Context())
 		if err != nil {
@@ -173,9 +180,7 @@ func (r *rig) tidy() {
 		}
 		chunks += stat.Chunks
 	}
-	if chunks != 80*6 {
-		r.Errorf("%d chunks are held, want %d", chunks, 80*6)
-	}
+	return chunks
 }
 
 // TestScrubMendsDamage: bits flip in two chunks of each stripe.
@@ -225,6 +230,31 @@ func TestReadMendsDamageOnTheSpot(t *testing.T) {
 		r.until(time.Minute, "scrubbed", func() bool { return !r.manager.Status().Scrub.Ended.IsZero() })
 		if s := r.manager.Status().Scrub; s.Mended != 0 {
 			t.Errorf("the scrub had to mend %d chunks", s.Mended)
+		}
+	})
+}
+
+// TestI6TombstonesAreReclaimedWhenAllAreIn: while a node is away, it may hold
+// what a tombstone hides; afterwards nothing is left of a trimmed block.
+func TestI6TombstonesAreReclaimedWhenAllAreIn(t *testing.T) {
+	inRig(t, Options{ReclaimEvery: 20 * time.Second}, func(r *rig) {
+		r.write(0, 20, 1)
+		r.links[2].Cut()
+		time.Sleep(time.Second)
+		for b := range uint64(20) {
+			if err := r.array.Discard(r.Context(), b); err != nil {
+				t.Fatal(err)
+			}
+		}
+		time.Sleep(time.Minute)
+		if r.held() == 0 {
+			t.Error("tombstones were dropped while a node was away")
+		}
+		r.links[2].Heal()
+		r.until(time.Minute, "all nodes are in", r.allIn)
+		time.Sleep(time.Minute)
+		if n := r.held(); n != 0 {
+			t.Errorf("%d records are held of trimmed blocks", n)
 		}
 	})
 }

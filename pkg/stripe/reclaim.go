@@ -1,0 +1,77 @@
+package stripe
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"rozobox/pkg/chunk"
+	"rozobox/pkg/cluster"
+)
+
+// A tombstone may go when nobody has what it hides. A node that was away may:
+// so every node must be in, and must have said that it holds nothing older of
+// the block. Then all drop it; a node that misses that keeps a tombstone, which
+// reads as the same zeroes (I6).
+
+// errNotAllIn means that some node could still hold what a tombstone hides.
+var errNotAllIn = errors.New("not all nodes are in")
+
+// Tombstones returns the blocks from first on, below end, of which every node
+// is in and holds nothing but one settled tombstone. There are none while a
+// node is not in.
+func (a *Array) Tombstones(ctx context.Context, first, end uint64) (map[uint64]chunk.Version, error) {
+	settled := a.Status().Watermark
+	found, mixed := map[uint64]chunk.Version{}, map[uint64]bool{}
+	for n, p := range a.peers {
+		if !p.speaks() {
+			return nil, nil
+		}
+		entries, err := a.list(ctx, n, 0, first, end)
+		if err != nil {
+			return nil, err
+		}
+		for _, e := range entries {
+			v, known := found[e.Block]
+			if !e.Tombstone || e.Damaged || e.Version > settled || known && v != e.Version {
+				mixed[e.Block] = true
+			}
+			found[e.Block] = e.Version
+		}
+	}
+	for block := range mixed {
+		delete(found, block)
+	}
+	return found, nil
+}
+
+// Reclaim drops a block's tombstone of version v, which Tombstones has found,
+// from all nodes.
+func (a *Array) Reclaim(ctx context.Context, block uint64, v chunk.Version) error {
+	release, err := a.quiet(ctx, block)
+	if err != nil {
+		return fmt.Errorf("reclaim block %d: %w", block, err)
+	}
+	defer release()
+	if !a.allIn() {
+		return fmt.Errorf("reclaim block %d: %w", block, errNotAllIn)
+	}
+	drop := chunk.Op{Kind: chunk.OpDrop, Block: block, Index: chunk.AllIndexes, Version: v}
+	for _, p := range a.peers {
+		if _, err := p.change(ctx, []chunk.Op{drop}); err != nil {
+			return fmt.Errorf("reclaim block %d on node %s: %w", block, p.ID, err)
+		}
+	}
+	return nil
+}
+
+func (a *Array) allIn() bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for n, p := range a.peers {
+		if !p.up || a.sb.Nodes[n].State != cluster.In {
+			return false
+		}
+	}
+	return true
+}
