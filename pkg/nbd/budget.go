@@ -14,7 +14,7 @@ const (
 
 	// reserveBytes is what each connection may have in flight whatever others
 	// do: eight of the Linux client's default requests.
-	reserveBytes = 1 << 20
+	reserveBytes = 8 * (128<<10 + requestOverhead)
 )
 
 // cost is what one request has taken from the budget.
@@ -53,20 +53,22 @@ func (b *budget) try(n int64) (cost, bool) {
 	return cost{}, false
 }
 
-// take waits until n bytes may be in flight, or ctx ends. Both waits are first
-// come, first served, so that large requests are not passed over for ever.
+// take waits until n bytes may be in flight, or ctx ends. What fits into the
+// reserve waits for nothing but this connection's own requests. The rest waits
+// first come, first served, so that no large request is passed over for ever.
 func (b *budget) take(ctx context.Context, n int64) (cost, error) {
 	if err := b.own.Acquire(ctx, n); err != nil {
 		return cost{}, err
 	}
-	if b.reserve.TryAcquire(n) {
-		return cost{bytes: n}, nil
+	from, shared := b.reserve, n > reserveBytes
+	if shared {
+		from = b.all
 	}
-	if err := b.all.Acquire(ctx, n); err != nil {
+	if err := from.Acquire(ctx, n); err != nil {
 		b.own.Release(n)
 		return cost{}, err
 	}
-	return cost{bytes: n, shared: true}, nil
+	return cost{bytes: n, shared: shared}, nil
 }
 
 func (b *budget) give(c cost) {

@@ -26,12 +26,18 @@ type buffers struct {
 	free [maxBufferBits - minBufferBits + 1]sync.Pool
 }
 
+// bufferClass is the index of the smallest size that holds n bytes.
+func bufferClass(n int) int { return max(bits.Len(uint(n-1))-minBufferBits, 0) }
+
+// bufferSize is what a buffer for n bytes really takes.
+func bufferSize(n int) int { return 1 << (bufferClass(n) + minBufferBits) }
+
 // get returns a buffer of n bytes, 0 < n <= MaxPayload.
 func (p *buffers) get(n int) *buffer {
-	class := max(bits.Len(uint(n-1))-minBufferBits, 0)
+	class := bufferClass(n)
 	b, ok := p.free[class].Get().(*buffer)
 	if !ok {
-		b = &buffer{data: make([]byte, 1<<(class+minBufferBits)), class: class}
+		b = &buffer{data: make([]byte, bufferSize(n)), class: class}
 	}
 	b.data = b.data[:n]
 	return b

@@ -150,6 +150,16 @@ func (c *client) closed() {
 	}
 }
 
+// ended fails the test unless the server hangs up in order, so that no reset
+// could overtake its last reply.
+func (c *client) ended() {
+	c.t.Helper()
+	defer c.Close()
+	if b, err := io.ReadAll(c.Conn); len(b) > 0 || err != nil {
+		c.t.Fatalf("the server sent %q, then %v", b, err)
+	}
+}
+
 func (c *client) closeWrite() {
 	c.t.Helper()
 	if err := c.Conn.(*net.TCPConn).CloseWrite(); err != nil {

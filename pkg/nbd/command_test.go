@@ -268,7 +268,7 @@ func TestCommandsReachTheDevice(t *testing.T) {
 		c := connected(t, addr, simple)
 		c.must(tc.q)
 		if got := device.asked(); !slices.Equal(got, tc.want) {
-			t.Errorf("%+v: asked %q, want %q", tc.q, got, tc.want)
+			t.Errorf("command %d, flags %d: asked %q, want %q", tc.q.kind, tc.q.flags, got, tc.want)
 		}
 	}
 }

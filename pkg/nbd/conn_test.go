@@ -13,7 +13,6 @@ import (
 	"slices"
 	"sync/atomic"
 	"testing"
-	"testing/synctest"
 	"time"
 )
 
@@ -21,13 +20,17 @@ import (
 type gate struct {
 	entered chan int64 // offsets, in the order of arrival
 	open    chan struct{}
+	gaveUp  chan int64 // offsets of those whose context ended
 }
 
 // maxHeld is more than any test lets into a gate.
 const maxHeld = 4 * maxWorkers
 
 func newGate() *gate {
-	return &gate{entered: make(chan int64, maxHeld), open: make(chan struct{})}
+	return &gate{
+		entered: make(chan int64, maxHeld), open: make(chan struct{}),
+		gaveUp: make(chan int64, maxHeld),
+	}
 }
 
 func (g *gate) block(ctx context.Context, off int64) error {
@@ -36,7 +39,20 @@ func (g *gate) block(ctx context.Context, off int64) error {
 	case <-g.open:
 		return nil
 	case <-ctx.Done():
+		g.gaveUp <- off
 		return ctx.Err()
+	}
+}
+
+// waitGaveUp waits until the contexts of n that entered have ended.
+func (g *gate) waitGaveUp(t *testing.T, n int) {
+	t.Helper()
+	for i := range n {
+		select {
+		case <-g.gaveUp:
+		case <-time.After(testTimeout):
+			t.Fatalf("only %d of %d requests were told to return", i, n)
+		}
 	}
 }
 
@@ -48,16 +64,15 @@ func gated(size int) (*fullDevice, *gate) {
 }
 
 func TestRepliesInAnyOrder(t *testing.T) {
-	device, gate := gated(1 << 20)
-	device.block = func(ctx context.Context, off int64) error {
-		if off == 0 {
-			return gate.block(ctx, off)
+	for _, m := range modes {
+		device, gate := gated(1 << 20)
+		device.block = func(ctx context.Context, off int64) error {
+			if off == 0 {
+				return gate.block(ctx, off)
+			}
+			return nil
 		}
-		return nil
-	}
-	addr := serve(t, Options{Exports: exporting(device)})
-	eachMode(t, addr, func(t *testing.T, c *client) {
-		gate.open = make(chan struct{})
+		c := connected(t, serve(t, Options{Exports: exporting(device)}), m)
 		first := command{kind: cmdRead, cookie: 1, length: 512}
 		c.send(first)
 		<-gate.entered
@@ -66,9 +81,9 @@ func TestRepliesInAnyOrder(t *testing.T) {
 		}
 		close(gate.open)
 		if code, _ := c.collect(first, 512); code != 0 {
-			t.Errorf("error %d", code)
+			t.Errorf("%s: error %d", m, code)
 		}
-	})
+	}
 }
 
 // TestSameCookieTwice: a client's fault, answered twice.
@@ -181,72 +196,43 @@ func TestDisconnectFinishesOutstanding(t *testing.T) {
 }
 
 // TestDeadConnectionDropsItsRequests: nothing that a dead connection had queued
-// is applied, also where the parser waits for a worker and cannot see the end
-// of the stream.
-func TestDeadConnectionDropsItsRequests(t *testing.T) {
-	for name, count := range map[string]int{"parser reads": 20, "parser waits": maxWorkers + 50} {
-		t.Run(name, func(t *testing.T) {
-			device, gate := gated(1 << 20)
-			addr, stop := serveUntil(t, Options{Exports: exporting(device)})
-			c := connected(t, addr, simple)
-			for i := range count {
-				c.send(writeOf(uint64(i)*512, pattern(512), 0))
-			}
-			for range min(count, maxWorkers) {
-				<-gate.entered
-			}
-			c.Close()
-			// The gate is never opened: only the context lets them out.
-			stop()
-			if got := device.asked(); len(got) > 0 {
-				t.Errorf("%d writes of a dead connection were applied", len(got))
-			}
-		})
-	}
-}
+// is applied.
+func TestDeadConnectionDropsItsRequests(t *testing.T) { testDeadConnection(t, 20) }
 
-// TestDeadConnectionIsLeftByABudget: the same where the parser waits for
-// memory.
-func TestDeadConnectionIsLeftByABudget(t *testing.T) {
-	device, gate := gated(MaxPayload)
-	addr, stop := serveUntil(t, Options{Exports: exporting(device),
-		MaxInFlight: MaxPayload + requestOverhead})
+// testDeadConnection ends a connection while count writes are outstanding.
+func testDeadConnection(t *testing.T, count int) {
+	device, gate := gated(1 << 20)
+	addr, stop := serveUntil(t, Options{Exports: exporting(device)})
 	c := connected(t, addr, simple)
-	for range 3 {
-		c.send(command{kind: cmdRead, length: MaxPayload})
+	for i := range count {
+		c.send(writeOf(uint64(i)*512, pattern(512), 0))
 	}
-	<-gate.entered
+	for range min(count, maxWorkers) {
+		<-gate.entered
+	}
 	c.Close()
+	gate.waitGaveUp(t, min(count, maxWorkers))
 	stop()
+	if got := device.asked(); len(got) > 0 {
+		t.Errorf("%d writes of a dead connection were applied", len(got))
+	}
 }
 
-// TestLateCopyIsNotApplied is the Linux client's resend: a write waits in a
-// server that has stalled, the client hangs up and sends it again elsewhere.
-//
-//	conn 1   WRITE ... waits ....................... must be dropped
-//	client            hangs up
-//	conn 2                     WRITE again, newer WRITE
-func TestLateCopyIsNotApplied(t *testing.T) {
+// TestWriteFailure ends the connection, unless the client has said DISC: then
+// what it sent before is finished although nobody reads the replies.
+func TestWriteFailure(t *testing.T) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer l.Close()
-	for name, stalled := range map[string]bool{"stalled": true, "not stalled": false} {
-		t.Run(name, func(t *testing.T) {
-			device := newFullDevice(4096)
-			c, client := halfOpen(t, l, device)
-			client.Close()
-			for !hungUp(c.raw) {
-			}
-			c.stalled.Store(stalled)
-			c.pending.begin()
-			payload := c.server.buffers.get(512)
-			c.handle(&request{kind: cmdWrite, length: 512, arrived: time.Now(), payload: payload})
-			if applied := len(device.asked()) > 0; applied == stalled {
-				t.Errorf("stalled=%t, applied=%t", stalled, applied)
-			}
-		})
+	for _, disconnecting := range []bool{false, true} {
+		c, _ := halfOpen(t, l, newFullDevice(4096))
+		c.disconnecting.Store(disconnecting)
+		c.writeFailed(io.ErrClosedPipe)
+		if ended := c.ctx.Err() != nil; ended == disconnecting {
+			t.Errorf("disconnecting=%t, ended=%t", disconnecting, ended)
+		}
 	}
 }
 
@@ -271,153 +257,6 @@ func halfOpen(t *testing.T, l net.Listener, device Device) (*conn, net.Conn) {
 	c.ctx, c.cancel = context.WithCancel(t.Context())
 	t.Cleanup(c.cancel)
 	return c, client
-}
-
-// TestQueueTimeout: what could not be started in time is answered EIO and is
-// not applied.
-func TestQueueTimeout(t *testing.T) {
-	device := newFullDevice(1 << 20)
-	opts := Options{Exports: exporting(device), QueueTimeout: time.Second}
-	bubble(t, opts, func(t *testing.T, l *pipeListener, _ func()) {
-		gate := newGate()
-		device.block = gate.block
-		c := l.dial(t)
-		c.greet(3)
-		c.begin(simple)
-		for i := range uint64(maxWorkers + 1) {
-			c.send(command{kind: cmdWrite, cookie: i, offset: i * 512, length: 512, payload: pattern(512)})
-		}
-		time.Sleep(opts.QueueTimeout + time.Millisecond)
-		close(gate.open)
-		for range maxWorkers + 1 {
-			r := c.receive(0)
-			want := uint32(0)
-			if r.cookie == maxWorkers {
-				want = errnoEIO
-			}
-			if r.code != want {
-				t.Errorf("request %d: error %d", r.cookie, r.code)
-			}
-		}
-		if n := len(device.asked()); n != maxWorkers {
-			t.Errorf("%d writes were applied", n)
-		}
-	})
-}
-
-// TestShutdown: what is outstanding is finished, what is new is refused, then
-// the connection ends.
-func TestShutdown(t *testing.T) {
-	for _, m := range modes {
-		device, gate := gated(4096)
-		addr, stop := serveUntil(t, Options{Exports: exporting(device)})
-		c, idle := connected(t, addr, m), connected(t, addr, m)
-		first := command{kind: cmdWrite, cookie: 1, length: 512, payload: pattern(512)}
-		c.send(first)
-		<-gate.entered
-		stopped := make(chan struct{})
-		go func() { defer close(stopped); stop() }()
-		idle.closed()
-		waitRefused(t, addr)
-		refused := false
-		for !refused { // the connection learns of it a little later
-			code, _ := c.ask(command{kind: cmdFlush, cookie: 2})
-			refused = code == errnoESHUTDOWN
-		}
-		if code, _ := c.ask(writeOf(0, pattern(4096), 0)); code != errnoESHUTDOWN {
-			t.Errorf("%s: error %d during shutdown", m, code)
-		}
-		close(gate.open)
-		if code, _ := c.collect(first, 0); code != 0 {
-			t.Errorf("%s: the outstanding write failed: %d", m, code)
-		}
-		c.closed()
-		<-stopped
-		if !bytes.Equal(device.data[:512], first.payload) {
-			t.Errorf("%s: the outstanding write is lost", m)
-		}
-	}
-}
-
-// TestShutdownIsBounded: by a device that does not finish, by a client that
-// does not read, by one in the midst of a payload.
-func TestShutdownIsBounded(t *testing.T) {
-	for name, disturb := range map[string]func(c *client){
-		"device":  func(c *client) { c.send(command{kind: cmdWrite, length: 1, payload: []byte{1}}) },
-		"reader":  func(c *client) { c.send(command{kind: cmdFlush}) },
-		"payload": func(c *client) { c.send(command{kind: cmdWrite, length: 4096, payload: []byte{1}}) },
-	} {
-		t.Run(name, func(t *testing.T) {
-			device := newFullDevice(4096)
-			bubble(t, Options{Exports: exporting(device)}, func(t *testing.T, l *pipeListener, stop func()) {
-				gate := newGate()
-				device.block = gate.block
-				c := l.dial(t)
-				c.greet(3)
-				c.begin(simple)
-				disturb(c)
-				synctest.Wait()
-				begin := time.Now()
-				stop()
-				time.Sleep(defaultShutdown - time.Millisecond)
-				synctest.Wait()
-				c.SetDeadline(time.Now().Add(2 * time.Millisecond))
-				if name != "reader" {
-					c.closed()
-				}
-				<-l.done
-				if took := time.Since(begin); took > defaultShutdown {
-					t.Errorf("took %v", took)
-				}
-			})
-		})
-	}
-}
-
-// TestClientThatDoesNotRead loses its connection, and holds nobody else up.
-func TestClientThatDoesNotRead(t *testing.T) {
-	device := newFullDevice(1 << 20)
-	bubble(t, Options{Exports: exporting(device)}, func(t *testing.T, l *pipeListener, _ func()) {
-		c := l.dial(t)
-		c.greet(3)
-		c.begin(structured)
-		c.send(command{kind: cmdRead, length: 1 << 20})
-		begin := time.Now()
-		other := l.dial(t)
-		other.greet(3)
-		other.begin(simple)
-		other.must(command{kind: cmdRead, length: 4096})
-		c.SetDeadline(time.Time{})
-		time.Sleep(defaultWrite + 1<<20*time.Second/slowestClient + time.Second)
-		synctest.Wait()
-		if n, _ := io.Copy(io.Discard, c); n > 0 {
-			t.Errorf("%d bytes after %v", n, time.Since(begin))
-		}
-	})
-}
-
-// TestClientThatStopsInAPayload loses its connection; nothing is applied.
-func TestClientThatStopsInAPayload(t *testing.T) {
-	device := newFullDevice(1 << 20)
-	bubble(t, Options{Exports: exporting(device)}, func(t *testing.T, l *pipeListener, _ func()) {
-		for _, off := range []uint64{0, 1 << 30} { // taken, and skipped
-			c := l.dial(t)
-			c.greet(3)
-			c.begin(simple)
-			// An idle connection stays.
-			c.SetDeadline(time.Time{})
-			time.Sleep(time.Hour)
-			c.send(command{kind: cmdWrite, offset: off, length: 1 << 20, payload: pattern(1<<20 - 1)})
-			begin := time.Now()
-			c.closed()
-			if took := time.Since(begin); took > defaultWrite+8*time.Second {
-				t.Errorf("the connection lasted %v", took)
-			}
-		}
-		if got := device.asked(); len(got) > 0 {
-			t.Errorf("asked %q", got)
-		}
-	})
 }
 
 func TestIncompleteWriteChangesNothing(t *testing.T) {
@@ -472,7 +311,7 @@ func TestTooLongPayload(t *testing.T) {
 			if code, _ := c.collect(q, 0); code != errnoENOSPC {
 				t.Errorf("%s: %d bytes: error %d", m, n, code)
 			}
-			c.closed()
+			c.ended()
 		}
 	}
 	// Where only the length is wrong.
@@ -507,13 +346,18 @@ func TestBytesInFlightAreBounded(t *testing.T) {
 		}
 		return nil
 	}
-	addr := serve(t, Options{Exports: exporting(device), MaxInFlight: MaxPayload + requestOverhead})
+	addr := serve(t, Options{Exports: exporting(device),
+		MaxInFlight: MaxPayload + requestOverhead, QueueTimeout: time.Hour})
 	greedy, modest := connected(t, addr, simple), connected(t, addr, simple)
 	large := command{kind: cmdRead, cookie: 1, length: MaxPayload}
 	greedy.send(large)
 	<-gate.entered
+	small := command{kind: cmdRead, offset: 512, length: 128 << 10}
+	for range 100 { // far more than the reserve, all at once
+		modest.send(small)
+	}
 	for range 100 {
-		modest.must(command{kind: cmdRead, offset: 512, length: 128 << 10})
+		modest.collect(small, 128<<10)
 	}
 	second := command{kind: cmdRead, cookie: 2, offset: 4096, length: 2 << 20}
 	modest.send(second)
@@ -593,26 +437,6 @@ func TestUnixSocket(t *testing.T) {
 	if err := <-done; err != nil {
 		t.Error(err)
 	}
-}
-
-// TestListenerThatFails ends Serve, and the connections with it.
-func TestListenerThatFails(t *testing.T) {
-	s, err := NewServer(Options{Exports: exporting(newFullDevice(4096))})
-	if err != nil {
-		t.Fatal(err)
-	}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	done := make(chan error, 1)
-	go func() { done <- s.Serve(t.Context(), l) }()
-	c := connected(t, l.Addr().String(), simple)
-	l.Close()
-	if err := <-done; !errors.Is(err, net.ErrClosed) {
-		t.Errorf("Serve: %v", err)
-	}
-	c.closed()
 }
 
 func TestBuffers(t *testing.T) {

@@ -51,10 +51,10 @@ func (r *request) payloadSize(extended bool) uint64 {
 
 // budget is how many bytes of memory the request needs until it is answered.
 func (r *request) budget() int64 {
-	switch r.kind {
-	case cmdRead, cmdWrite:
-		return requestOverhead + int64(r.length)
-	case cmdBlockStatus:
+	switch {
+	case (r.kind == cmdRead || r.kind == cmdWrite) && r.length > 0:
+		return requestOverhead + int64(bufferSize(int(r.length)))
+	case r.kind == cmdBlockStatus:
 		return requestOverhead + maxExtents*extentSize
 	}
 	return requestOverhead

@@ -78,7 +78,8 @@ type Options struct {
 	ShutdownTimeout time.Duration
 
 	// MaxInFlight and MaxInFlightPerConn bound the bytes of requests and
-	// replies held in memory. Each connection has 1 MiB beside MaxInFlight.
+	// replies held in memory. Each connection has 1 MiB more, beside
+	// MaxInFlight, so that others cannot starve it.
 	MaxInFlight        int64
 	MaxInFlightPerConn int64
 

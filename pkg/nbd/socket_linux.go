@@ -42,14 +42,14 @@ func hungUp(raw net.Conn) bool {
 	if !ok {
 		return false
 	}
-	gone := true // also where the descriptor is closed already
+	gone := false
 	err := control(socket, func(fd int) error {
 		poll := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLRDHUP}}
 		_, err := unix.Poll(poll, 0)
 		gone = poll[0].Revents != 0
 		return err
 	})
-	return err == nil && gone || errors.Is(err, net.ErrClosed)
+	return gone || errors.Is(err, net.ErrClosed)
 }
 
 // control runs f on the socket's descriptor.

@@ -17,8 +17,9 @@ const (
 	maxBatchBytes = 1 << 20
 
 	// slowestClient is the rate, in bytes per second, below which a client
-	// counts as one that has stopped reading or sending.
-	slowestClient = 128 << 10
+	// counts as one that has stopped reading or sending; WriteTimeout comes on
+	// top. It bounds how long the largest payload holds its memory: 64 s.
+	slowestClient = 1 << 20
 )
 
 // writer sends replies, all that wait in one system call, in one goroutine.
