@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync"
 
 	"rozobox/pkg/chunk"
 	"rozobox/pkg/cluster"
@@ -139,20 +140,29 @@ func (h *healer) plan() (wanted, useful []slot) {
 
 // survey asks every node that answers what it holds of the block.
 func (h *healer) survey(ctx context.Context) error {
-	for _, p := range h.peers {
-		if !p.answers() {
-			continue
+	type report struct {
+		gets []chunk.Get
+		got  []chunk.Chunk
+		err  error
+	}
+	reports := make([]report, len(h.peers))
+	var group sync.WaitGroup
+	for i, p := range h.peers {
+		if p.answers() {
+			group.Go(func() {
+				r := &reports[i]
+				r.gets = h.gets(i)
+				r.got, r.err = p.read(ctx, r.gets)
+			})
 		}
-		gets := h.gets(p.n)
-		got, err := p.read(ctx, gets)
-		if errors.Is(err, chunk.ErrUnavailable) {
-			continue
+	}
+	group.Wait()
+	for n, r := range reports {
+		if r.err != nil && !errors.Is(r.err, chunk.ErrUnavailable) {
+			return fmt.Errorf("ask node %s: %w", h.peers[n].ID, r.err)
 		}
-		if err != nil {
-			return fmt.Errorf("ask node %s: %w", p.ID, err)
-		}
-		for i, c := range got {
-			h.held[slot{p.n, gets[i].Index}] = c
+		for i, c := range r.got {
+			h.held[slot{n, r.gets[i].Index}] = c
 		}
 	}
 	return nil
