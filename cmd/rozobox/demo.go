@@ -44,6 +44,9 @@ func newDemo() *cobra.Command {
 	return cmd
 }
 
+// fioBytes is enough to measure, and few enough to wait for.
+const fioBytes = 256 << 20
+
 // announce says what to type next.
 func announce(w io.Writer, info daemon.DemoInfo, headless bool) {
 	uri := fmt.Sprintf("nbd://%s/%s", info.NBD, info.Volume.Name)
@@ -60,7 +63,7 @@ Look at it, in another terminal:
   nbdinfo %[3]s
 
 Measure it (writes over what is there):
-  fio --name=demo --ioengine=nbd --uri=%[3]s --rw=randwrite --bs=4k --iodepth=32 --size=256m
+  fio --name=demo --ioengine=nbd --uri=%[3]s --rw=randwrite --bs=4k --iodepth=32 --size=%[9]v
 
 Make a file system on it (as root, on Linux with the nbd module):
   modprobe nbd
@@ -72,7 +75,7 @@ And away with it again:
   umount /mnt
   nbd-client -d /dev/nbd0
 `, info.Volume.Name, daemon.Size(info.Volume.SizeBytes), uri, info.Dir, program(), info.Config,
-		info.NBD.IP, info.NBD.Port)
+		info.NBD.IP, info.NBD.Port, daemon.Size(min(info.Volume.SizeBytes, fioBytes)))
 }
 
 // program is how this program was started, as one would type it again. `go

@@ -69,6 +69,7 @@ func NewGateway(config *GatewayConfig, logger *slog.Logger) (*Gateway, error) {
 	}
 	g := newGateway(config, creds, logger)
 	if err := g.listen(); err != nil {
+		g.endWork()
 		return nil, err
 	}
 	for _, n := range config.Nodes {

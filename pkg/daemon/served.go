@@ -121,6 +121,7 @@ func (s *served) serve(ctx context.Context, array *stripe.Array) error {
 	ended := array.Err()
 	s.mu.Lock()
 	device := s.device
+	s.state, s.why = stateClosed, ""
 	s.array, s.device, s.manager = nil, nil, nil
 	s.mu.Unlock()
 	closing, cancel := context.WithTimeout(context.WithoutCancel(ctx), closeTimeout)
