@@ -26,19 +26,8 @@ func serve(t testing.TB, ca *authority, store chunk.Store) *Server {
 
 func serveWith(t testing.TB, opts ServerOptions) *Server {
 	t.Helper()
-	server, err := Listen(opts)
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithCancel(context.Background())
-	served := make(chan error, 1)
-	go func() { served <- server.Serve(ctx) }()
-	t.Cleanup(func() {
-		cancel()
-		if err := <-served; err != nil {
-			t.Errorf("Serve: %v", err)
-		}
-	})
+	server, stop := run(t, opts)
+	t.Cleanup(stop)
 	return server
 }
 
