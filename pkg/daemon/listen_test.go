@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"testing/synctest"
 
 	"rozobox/pkg/chunkrpc"
 )
@@ -51,46 +52,48 @@ func TestUnixSocketReplacesNoFile(t *testing.T) {
 	}
 }
 
+// pipes is a listener whose clients are the far ends of pipes.
+type pipes struct {
+	net.Listener
+	conns chan net.Conn
+}
+
+func (p pipes) Accept() (net.Conn, error) {
+	c, ok := <-p.conns
+	if !ok {
+		return nil, net.ErrClosed
+	}
+	return c, nil
+}
+
 func TestI9AdminConnectionsAreBounded(t *testing.T) {
-	inner, err := net.Listen("tcp", loopback+":0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer inner.Close()
-	l := limit(inner, 1)
-	accepted := make(chan net.Conn)
-	go func() {
-		defer close(accepted)
-		for {
-			c, err := l.Accept()
-			if err != nil {
-				return
+	synctest.Test(t, func(t *testing.T) {
+		inner := pipes{conns: make(chan net.Conn, 3)}
+		l := limit(inner, 2)
+		accepted := make(chan net.Conn, 3)
+		go func() {
+			defer close(accepted)
+			for c, err := l.Accept(); err == nil; c, err = l.Accept() {
+				accepted <- c
 			}
-			accepted <- c
+		}()
+		for range 3 {
+			c, _ := net.Pipe()
+			inner.conns <- c
 		}
-	}()
-	for range 2 {
-		c, err := net.Dial("tcp", inner.Addr().String())
-		if err != nil {
-			t.Fatal(err)
+		close(inner.conns)
+		synctest.Wait()
+		if n := len(accepted); n != 2 {
+			t.Errorf("%d connections at once, want 2", n)
 		}
-		defer c.Close()
-	}
-	first := <-accepted
-	select {
-	case <-accepted:
-		t.Error("two connections at once")
-	default:
-	}
-	if n := len(l.(*limited).slots); n != 1 {
-		t.Errorf("%d slots are taken", n)
-	}
-	first.Close()
-	first.Close() // gives back one turn, not two
-	second := <-accepted
-	second.Close()
-	inner.Close()
-	<-accepted
+		for c := range accepted { // each gives its turn to the next
+			c.Close()
+			c.Close()
+		}
+		if n := len(l.(*limited).slots); n != 0 {
+			t.Errorf("%d turns are not given back", n)
+		}
+	})
 }
 
 func TestNBDTLS(t *testing.T) {
