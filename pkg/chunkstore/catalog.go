@@ -24,10 +24,11 @@ func (s *Store) List(
 	if err != nil {
 		return nil, false, err
 	}
-	l := lister{req: req, from: entry{key: makeKey(req.After.Block, req.After.Index), version: req.After.Version}}
 	if req.After.Block > maxBlock {
 		return nil, false, s.still(v, term)
 	}
+	after := makeKey(req.After.Block, req.After.Index)
+	l := lister{req: req, from: entry{key: after, version: req.After.Version}}
 	for !l.done {
 		if err := ctx.Err(); err != nil {
 			return nil, false, s.wrap(v.id, fmt.Errorf("list: %w: %w", chunk.ErrUnavailable, err))

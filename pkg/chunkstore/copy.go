@@ -65,7 +65,7 @@ func (s *Store) wanted(run []*segment) ([]copiedRecord, error) {
 	var list []copiedRecord
 	lastW := map[chunk.VolumeID]int{}
 	for _, g := range run {
-		err := g.each(func(r record, off int64) {
+		err := g.records(func(r record, off int64) {
 			c := copiedRecord{old: staged{record: r, seg: g, off: off}, length: r.length}
 			if !s.wants(&c.old) {
 				return
@@ -114,25 +114,17 @@ func (s *Store) wants(r *staged) bool {
 	return found != nil && found.loc.slot() == e.loc.slot() && found.loc.offset() == e.loc.offset()
 }
 
-// each calls fn for the records of a finished segment, in order.
-func (g *segment) each(fn func(r record, off int64)) error {
+// records calls fn for the records of a finished segment, in order.
+func (g *segment) records(fn func(r record, off int64)) error {
 	size, err := g.file.Size()
 	if err != nil {
 		return fmt.Errorf("%s: %w: %w", g.name, errUnreadable, err)
 	}
-	table, end, sealed := g.readSealed(size)
+	end, sealed := g.readSeal(size)
 	if !sealed {
 		end = size
 	}
-	if table == nil {
-		g.scan(end, fn)
-		return nil
-	}
-	for b := table; len(b) > 0; b = b[tableEntrySize:] {
-		if r, off := decodeEntry(b); r.valid() && off >= headerSize && off+r.size() <= end {
-			fn(r, off)
-		}
-	}
+	g.each(end, fn)
 	return nil
 }
 

@@ -123,7 +123,7 @@ func (l *loader) openSegments(names []string) error {
 func (l *loader) scanOpen() {
 	l.open = map[*segment]*openSegment{}
 	for _, g := range l.s.segmentsInOrder() {
-		if _, _, sealed := g.readSealed(g.size); sealed {
+		if _, sealed := g.readSeal(g.size); sealed {
 			g.durable = true
 			continue
 		}
@@ -150,17 +150,9 @@ func (l *loader) replay() {
 }
 
 func (l *loader) replaySealed(g *segment) {
-	table, end, _ := g.readSealed(g.size)
-	g.low, g.framed = g.readLow(), g.size-end-headerSize
-	for b := table; len(b) > 0; b = b[tableEntrySize:] {
-		if r, off := decodeEntry(b); r.valid() && off >= headerSize && off+r.size() <= end {
-			l.apply(&staged{record: r, seg: g, off: off})
-		}
-	}
-	if table != nil {
-		return
-	}
-	s := g.scan(end, func(r record, off int64) { l.apply(&staged{record: r, seg: g, off: off}) })
+	end, _ := g.readSeal(g.size)
+	s := g.each(end, func(r record, off int64) { l.apply(&staged{record: r, seg: g, off: off}) })
+	g.low, g.framed = s.low, g.size-end-headerSize
 	if len(s.gaps) > 0 || s.end < end {
 		l.gap(g, true)
 	}

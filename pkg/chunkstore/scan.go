@@ -18,7 +18,7 @@ type scanned struct {
 // record, and looks for the next header where there is none.
 func (g *segment) scan(size int64, fn func(r record, off int64)) scanned {
 	w := window{g: g, size: size}
-	var s scanned
+	s := scanned{low: true} // unless the head says otherwise
 	for off := int64(0); off+headerSize <= size; {
 		r, err := w.record(off)
 		switch {

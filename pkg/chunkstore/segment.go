@@ -52,7 +52,9 @@ func parseSegmentName(name string) (uint32, bool) {
 
 // createSegment makes an empty segment file with its head. The name is not
 // durable yet.
-func createSegment(fs FS, name string, id uint32, store chunk.StoreID, seed uint32, low bool) (*segment, error) {
+func createSegment(
+	fs FS, name string, id uint32, store chunk.StoreID, seed uint32, low bool,
+) (*segment, error) {
 	f, err := fs.Open(name, true)
 	if err != nil {
 		return nil, fmt.Errorf("create segment: %w", err)
@@ -99,7 +101,8 @@ func (g *segment) release() {
 
 // A table entry is a record's header without checksum, and its offset:
 //
-//	volume 16 | block 8 | version 8 | offset in grains 4 | length in grains 2 | kind, flags 1 | index 1
+//	volume 16 | block 8 | version 8 | offset in grains 4 | length in grains 2 |
+//	kind, flags 1 | index 1
 const tableEntrySize = 40
 
 func appendEntry(b []byte, r *record, off int64) []byte {
@@ -176,24 +179,21 @@ func (g *segment) readLow() bool {
 	return err != nil || r.flags&flagLow != 0
 }
 
-// readSealed returns the table of a sealed segment, and where it stands. The
-// table is nil where it cannot be read: then the records must be scanned.
-func (g *segment) readSealed(size int64) (table []byte, end int64, sealed bool) {
+// readSeal returns where the table of a sealed segment stands.
+func (g *segment) readSeal(size int64) (end int64, sealed bool) {
 	var b [headerSize]byte
 	if size < 2*headerSize || g.readAt(b[:], size-headerSize) != nil {
-		return nil, 0, false
+		return 0, false
 	}
 	seal, err := decodeRecord(b[:], headerSeed(g.seed, at(g.id, size-headerSize)))
-	if err != nil || seal.kind != kindSeal || seal.block > uint64(size) {
-		return nil, 0, false
+	if err != nil || seal.kind != kindSeal || seal.block > uint64(size-2*headerSize) {
+		return 0, false
 	}
-	table, err = g.readTable(int64(seal.block))
-	if err != nil || len(table) == 0 {
-		table = nil
-	}
-	return table, int64(seal.block), true
+	return int64(seal.block), true
 }
 
+// readTable returns the table at off. It is empty where the segment has too
+// many records for one.
 func (g *segment) readTable(off int64) ([]byte, error) {
 	var b [headerSize]byte
 	if err := g.readAt(b[:], off); err != nil {
@@ -208,6 +208,21 @@ func (g *segment) readTable(off int64) ([]byte, error) {
 		return nil, errRecord
 	}
 	return table, nil
+}
+
+// each calls fn for the records in front of end, from the table that stands
+// there, or else from their headers; then it returns what the scan found.
+func (g *segment) each(end int64, fn func(r record, off int64)) scanned {
+	table, err := g.readTable(end)
+	if err != nil || len(table) == 0 {
+		return g.scan(end, fn)
+	}
+	for b := table; len(b) > 0; b = b[tableEntrySize:] {
+		if r, off := decodeEntry(b); r.valid() && off >= headerSize && off+r.size() <= end {
+			fn(r, off)
+		}
+	}
+	return scanned{end: end, low: g.readLow()}
 }
 
 // readAt reads all of b or fails.

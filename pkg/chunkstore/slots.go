@@ -91,7 +91,9 @@ func (t *slot) newer(o *slot) bool {
 
 // readSlots returns the newest intact slot of a pair, which of the two it is,
 // and whether there was a damaged one.
-func readSlots(f File, off, size int64, magic uint32, id chunk.VolumeID) (best slot, which int, damaged bool, err error) {
+func readSlots(
+	f File, off, size int64, magic uint32, id chunk.VolumeID,
+) (best slot, which int, damaged bool, err error) {
 	which = -1
 	for i := range 2 {
 		b := make([]byte, size)

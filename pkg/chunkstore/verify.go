@@ -45,7 +45,10 @@ func (s *Store) acquireSegment(id uint32) *segment {
 
 func (s *Store) verifySegment(ctx context.Context, g *segment) {
 	var recs []staged
-	if g.each(func(r record, off int64) { recs = append(recs, staged{record: r, seg: g, off: off}) }) != nil {
+	err := g.records(func(r record, off int64) {
+		recs = append(recs, staged{record: r, seg: g, off: off})
+	})
+	if err != nil {
 		return // a read of its chunks will say so
 	}
 	for i := range recs {
