@@ -37,9 +37,17 @@ func (g *Gateway) discover() {
 		silent := heard.silent()
 		g.setSearch(silent, err)
 		if err == nil && len(silent) == 0 {
+			g.finishDeletions()
 			return
 		}
 		pause(g.work, findEvery)
+	}
+}
+
+// finishDeletions tells nodes of volumes that were deleted while they were away.
+func (g *Gateway) finishDeletions() {
+	if err := stripe.FinishDeletions(g.work, g.options); err != nil && g.work.Err() == nil {
+		g.logger.Warn("a deleted volume may still take space", "why", err)
 	}
 }
 
