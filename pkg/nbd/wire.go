@@ -23,8 +23,9 @@ const (
 	// longest kind, and eight times what INFO can fill.
 	maxOption = 1 << 20
 
-	// maxText bounds error texts. nbd-client loses step at 4096.
-	maxText = 1024
+	// maxText bounds error texts. qemu takes an error chunk of 1000 bytes for a
+	// protocol error, and nbd-client loses step at 4096.
+	maxText = 512
 )
 
 // Handshake flags, of the server and (the same bits) of the client.
