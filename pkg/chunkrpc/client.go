@@ -40,6 +40,7 @@ type Client struct {
 
 	opts ClientOptions
 	id   clientID
+	name string // of the node, for errors
 	stop context.CancelFunc
 	wg   sync.WaitGroup
 
@@ -52,7 +53,10 @@ type Client struct {
 
 var _ chunk.Store = (*Client)(nil)
 
-var errClosed = errors.New("client is closed")
+var (
+	errClosed   = errors.New("client is closed")
+	errNoAnswer = fmt.Errorf("no answer within %v", dialTimeout)
+)
 
 // NewClient returns at once; mistakes in opts show as errors of every call.
 func NewClient(opts ClientOptions) *Client {
@@ -67,7 +71,10 @@ func newClient(opts ClientOptions, id clientID) *Client {
 	}
 	opts.Logger = opts.Logger.With("node", opts.Node, "addr", opts.Addr)
 	ctx, stop := context.WithCancel(context.Background())
-	c := &Client{opts: opts, id: id, stop: stop, tried: make(chan struct{})}
+	c := &Client{
+		opts: opts, id: id, name: fmt.Sprintf("node %s at %s", opts.Node, opts.Addr),
+		stop: stop, tried: make(chan struct{}),
+	}
 	c.port = port{client: c, write: laneWrite, read: laneRead, control: laneControl}
 	c.wg.Go(func() { c.run(ctx) })
 	return c
@@ -88,20 +95,17 @@ func (c *Client) Close() error {
 	return nil
 }
 
-// String names the node in errors.
-func (c *Client) String() string { return fmt.Sprintf("node %s at %s", c.opts.Node, c.opts.Addr) }
-
 // connected returns the session to use now.
 func (c *Client) connected(ctx context.Context) (*session, error) {
 	select {
 	case <-c.tried:
 	case <-ctx.Done():
-		return nil, unavailable(c.String(), context.Cause(ctx))
+		return nil, unavailable(c.name, context.Cause(ctx))
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.session == nil {
-		return nil, unavailable(c.String(), c.cause)
+		return nil, unavailable(c.name, c.cause)
 	}
 	return c.session, nil
 }
@@ -111,20 +115,21 @@ func (c *Client) run(ctx context.Context) {
 	backoff, logged := minBackoff, ""
 	for {
 		began := time.Now()
-		cause := c.visit(ctx)
+		connected, cause := c.visit(ctx)
 		if ctx.Err() != nil {
-			cause = errClosed
-		}
-		c.publish(nil, cause)
-		if ctx.Err() != nil {
+			c.publish(nil, errClosed)
 			return
 		}
-		if text := cause.Error(); text != logged {
+		c.publish(nil, cause)
+		if connected {
+			logged = ""
+			if time.Since(began) > maxBackoff {
+				backoff = minBackoff
+			}
+		}
+		if text := cause.Error(); text != logged { // not each attempt of a long night
 			c.opts.Logger.Warn("node is not connected", "cause", cause)
 			logged = text
-		}
-		if time.Since(began) > idleTimeout { // it had worked, or it waited long enough
-			backoff, logged = minBackoff, ""
 		}
 		select {
 		case <-time.After(backoff):
@@ -145,16 +150,17 @@ func (c *Client) publish(s *session, cause error) {
 	}
 }
 
-// visit makes one connection and stays until it has ended. It returns why.
-func (c *Client) visit(ctx context.Context) error {
+// visit makes one connection and stays until it has ended. It returns whether
+// there was one, and why there is none any more.
+func (c *Client) visit(ctx context.Context) (connected bool, cause error) {
 	if err := c.opts.Credentials.check(RoleGateway, RoleMonitor); err != nil {
-		return err
+		return false, err
 	}
-	dialCtx, cancel := context.WithTimeout(ctx, dialTimeout)
+	dialCtx, cancel := context.WithTimeoutCause(ctx, dialTimeout, errNoAnswer)
 	defer cancel()
 	conn, remote, err := c.socket(dialCtx)
 	if err != nil {
-		return err
+		return false, err
 	}
 	transport := &quic.Transport{Conn: conn}
 	defer func() {
@@ -165,17 +171,17 @@ func (c *Client) visit(ctx context.Context) error {
 	}()
 	s, err := c.dial(dialCtx, transport, remote)
 	if err != nil {
-		return err
+		return false, err
 	}
 	checkBuffers(conn, c.opts.Logger)
 	s.start(ctx)
 	if err := c.greet(dialCtx, s); err != nil {
 		s.end(err)
-	} else {
-		c.opts.Logger.Info("node is connected")
-		c.publish(s, nil)
+		return false, s.wait()
 	}
-	return s.wait()
+	c.opts.Logger.Info("node is connected")
+	c.publish(s, nil)
+	return true, s.wait()
 }
 
 func (c *Client) socket(ctx context.Context) (net.PacketConn, net.Addr, error) {
@@ -196,7 +202,7 @@ func (c *Client) dial(ctx context.Context, t *quic.Transport, addr net.Addr) (*s
 	if err != nil {
 		return nil, err
 	}
-	s, err := newSession(conn, c.String(), c.id)
+	s, err := newSession(conn, c.name, c.id)
 	if err != nil {
 		conn.CloseWithError(closeNormal, "")
 		return nil, err

@@ -52,7 +52,7 @@ func TestI8HostileFramesEndOnlyTheirConnection(t *testing.T) {
 	for name, streams := range map[string][][]byte{
 		"no preamble":               {[]byte("GET / HTTP/1.1\r\nHost: pi3\r\n\r\n")},
 		"data before control":       {write},
-		"an unknown lane":           {preamble{lane: lanes}.append(nil)},
+		"an unknown lane":           {control, preamble{lane: lanes}.append(nil)},
 		"two control streams":       {control, control},
 		"another client's stream":   {control, stranger},
 		"an unknown kind":           {joined(control, rawHeader(header{kind: 99}))},

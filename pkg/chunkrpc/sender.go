@@ -35,7 +35,7 @@ type owner interface {
 type sender struct {
 	stream io.Writer
 	queue  chan frame
-	gather []byte
+	gather []byte // grows to coalesceSize
 }
 
 func newSender(stream io.Writer) *sender {
@@ -64,7 +64,6 @@ func (f *frame) drop() {
 
 // run writes until done is closed or the stream fails.
 func (s *sender) run(done <-chan struct{}) error {
-	s.gather = make([]byte, 0, coalesceSize)
 	for {
 		select {
 		case f := <-s.queue:
@@ -109,7 +108,7 @@ func (s *sender) write(f frame) error {
 
 // add gathers p, or writes it at once, after what was gathered, if it is large.
 func (s *sender) add(p []byte) error {
-	if len(p) < directSize && len(s.gather)+len(p) <= cap(s.gather) {
+	if len(p) < directSize && len(s.gather)+len(p) <= coalesceSize {
 		s.gather = append(s.gather, p...)
 		return nil
 	}
