@@ -16,28 +16,56 @@ import (
 type Link struct {
 	Store chunk.Store
 
+	// Fates decides over each request, on top of what the methods below say;
+	// nil: nothing special. It may be called from many goroutines at once.
+	Fates func() Fate
+
+	strays sync.WaitGroup // requests that nobody waits for
+
 	mu     sync.Mutex    // guards all below
 	delay  time.Duration // of each request
 	cut    error         // why requests fail at once; nil when they do not
 	frozen chan struct{} // closed when the node thaws; nil when it runs
 	deaf   bool          // requests take effect, replies are lost
+	broken chan struct{} // closed when the connection is; nil until somebody asks
 }
 
 var _ chunk.Store = (*Link)(nil)
 
 var errCut = errors.New("link is cut")
 
+// Fate is what becomes of one request beside its way there and back.
+type Fate struct {
+	// Delay comes on top of the link's own.
+	Delay time.Duration
+
+	// Again, where not 0, lets a change arrive a second time so much later.
+	Again time.Duration
+
+	// Adrift lets a change arrive although its sender has given it up.
+	Adrift bool
+}
+
 // Delay makes each request take so long from now on.
 func (l *Link) Delay(d time.Duration) { l.set(func() { l.delay = d }) }
 
-// Cut makes requests fail at once, as a closed connection does.
-func (l *Link) Cut() { l.set(func() { l.cut = errCut }) }
+// Cut closes the connection, as the death of a node does: requests under way
+// fail at once, strays are gone, and so it stays until Heal.
+func (l *Link) Cut() {
+	l.set(func() {
+		l.cut = errCut
+		if l.broken != nil {
+			close(l.broken)
+			l.broken = nil
+		}
+	})
+}
 
 // LoseReplies makes requests take effect and then fail.
 func (l *Link) LoseReplies() { l.set(func() { l.deaf = true }) }
 
 // Freeze makes requests wait until Heal, or until their context ends; then
-// they have no effect.
+// they have no effect, unless they are adrift.
 func (l *Link) Freeze() {
 	l.set(func() {
 		if l.frozen == nil {
@@ -56,55 +84,125 @@ func (l *Link) Heal() {
 	})
 }
 
+// Close cuts the link for good and waits for what was under way.
+func (l *Link) Close() {
+	l.Cut()
+	l.strays.Wait()
+}
+
 func (l *Link) set(change func()) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	change()
 }
 
-// pass carries a request over the link.
-func (l *Link) pass(ctx context.Context, request func() error) error {
+// way is what one request has before it.
+type way struct {
+	Fate
+	frozen <-chan struct{}
+	broken <-chan struct{}
+}
+
+func (l *Link) way() (way, error) {
+	w := way{}
+	if l.Fates != nil {
+		w.Fate = l.Fates()
+	}
 	l.mu.Lock()
-	delay, cut, frozen := l.delay, l.cut, l.frozen
-	l.mu.Unlock()
+	defer l.mu.Unlock()
+	if l.broken == nil {
+		l.broken = make(chan struct{})
+	}
+	w.Delay += l.delay
+	w.frozen, w.broken = l.frozen, l.broken
+	return w, l.cut
+}
+
+// pass carries a request over the link. change is the request once more where
+// it changes anything: without a caller that waits for it.
+func (l *Link) pass(ctx context.Context, request, change func(context.Context) error) error {
+	w, cut := l.way()
 	if cut != nil {
 		return fmt.Errorf("%w: %w", chunk.ErrUnavailable, cut)
 	}
-	if err := linger(ctx, delay, frozen); err != nil {
+	if err := w.travel(ctx); err != nil {
+		if w.Adrift && change != nil && !errors.Is(err, errCut) {
+			l.stray(ctx, w, change)
+		}
 		return fmt.Errorf("%w: %w", chunk.ErrUnavailable, err)
 	}
-	err := request()
+	err := request(ctx)
+	if w.Again > 0 && change != nil {
+		l.stray(ctx, way{Fate: Fate{Delay: w.Again}, broken: w.broken}, change)
+	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.deaf || l.cut != nil {
+	if l.deaf || l.cut != nil || w.broken != l.broken {
 		return fmt.Errorf("%w: reply lost", chunk.ErrUnavailable)
 	}
 	return err
 }
 
-func linger(ctx context.Context, delay time.Duration, frozen <-chan struct{}) error {
-	if frozen != nil {
+// stray lets a change arrive at the end of its way, if the connection lasts.
+func (l *Link) stray(ctx context.Context, w way, change func(context.Context) error) {
+	ctx = context.WithoutCancel(ctx)
+	l.strays.Go(func() {
+		if w.travel(ctx) == nil {
+			_ = change(ctx) // nobody waits for the answer
+		}
+	})
+}
+
+// travel waits until the request is there.
+func (w way) travel(ctx context.Context) error {
+	if w.frozen != nil {
 		select {
-		case <-frozen:
+		case <-w.frozen:
+		case <-w.broken:
+			return errCut
 		case <-ctx.Done():
 			return ctx.Err()
 		}
 	}
-	if delay == 0 {
+	if w.Delay == 0 {
 		return ctx.Err()
 	}
+	timer := time.NewTimer(w.Delay)
+	defer timer.Stop()
 	select {
-	case <-time.After(delay):
+	case <-timer.C:
 		return nil
+	case <-w.broken:
+		return errCut
 	case <-ctx.Done():
 		return ctx.Err()
 	}
 }
 
-// carry is pass for requests that have a result.
-func carry[T any](ctx context.Context, l *Link, request func() (T, error)) (result T, err error) {
-	err = l.pass(ctx, func() (err error) {
-		result, err = request()
+// carry is pass for requests that have a result and change nothing.
+func carry[T any](
+	ctx context.Context, l *Link, request func(context.Context) (T, error),
+) (result T, err error) {
+	err = l.pass(ctx, func(ctx context.Context) (err error) {
+		result, err = request(ctx)
+		return err
+	}, nil)
+	if err != nil {
+		var none T
+		return none, err
+	}
+	return result, nil
+}
+
+// deliver is carry for requests that change something.
+func deliver[T any](
+	ctx context.Context, l *Link, request func(context.Context) (T, error),
+) (result T, err error) {
+	err = l.pass(ctx, func(ctx context.Context) (err error) {
+		result, err = request(ctx)
+		return err
+	}, func(ctx context.Context) error {
+		_, err := request(ctx)
 		return err
 	})
 	if err != nil {
@@ -116,58 +214,71 @@ func carry[T any](ctx context.Context, l *Link, request func() (T, error)) (resu
 
 // Hello implements chunk.Office.
 func (l *Link) Hello(ctx context.Context) (chunk.Hello, error) {
-	return carry(ctx, l, func() (chunk.Hello, error) { return l.Store.Hello(ctx) })
+	return carry(ctx, l, l.Store.Hello)
 }
 
 // Grant implements chunk.Office.
 func (l *Link) Grant(
 	ctx context.Context, volume chunk.VolumeID, epoch uint32, nonce uint64,
 ) (chunk.Granted, error) {
-	return carry(ctx, l, func() (chunk.Granted, error) { return l.Store.Grant(ctx, volume, epoch, nonce) })
+	return deliver(ctx, l, func(ctx context.Context) (chunk.Granted, error) {
+		return l.Store.Grant(ctx, volume, epoch, nonce)
+	})
 }
 
 // Beat implements chunk.Office.
 func (l *Link) Beat(ctx context.Context, term chunk.Term) (chunk.Pulse, error) {
-	return carry(ctx, l, func() (chunk.Pulse, error) { return l.Store.Beat(ctx, term) })
+	return carry(ctx, l, func(ctx context.Context) (chunk.Pulse, error) {
+		return l.Store.Beat(ctx, term)
+	})
 }
 
 // Superblock implements chunk.Office.
 func (l *Link) Superblock(ctx context.Context, volume chunk.VolumeID) (chunk.Superblock, error) {
-	return carry(ctx, l, func() (chunk.Superblock, error) { return l.Store.Superblock(ctx, volume) })
+	return carry(ctx, l, func(ctx context.Context) (chunk.Superblock, error) {
+		return l.Store.Superblock(ctx, volume)
+	})
 }
 
 // PutSuperblock implements chunk.Office.
 func (l *Link) PutSuperblock(ctx context.Context, term chunk.Term, sb chunk.Superblock) error {
-	return l.pass(ctx, func() error { return l.Store.PutSuperblock(ctx, term, sb) })
+	put := func(ctx context.Context) error { return l.Store.PutSuperblock(ctx, term, sb) }
+	return l.pass(ctx, put, put)
 }
 
 // Write implements chunk.Data.
 func (l *Link) Write(ctx context.Context, term chunk.Term, ops []chunk.Op) (chunk.Ack, error) {
-	return carry(ctx, l, func() (chunk.Ack, error) { return l.Store.Write(ctx, term, ops) })
+	return deliver(ctx, l, func(ctx context.Context) (chunk.Ack, error) {
+		return l.Store.Write(ctx, term, ops)
+	})
 }
 
 // Read implements chunk.Data.
 func (l *Link) Read(ctx context.Context, term chunk.Term, gets []chunk.Get) ([]chunk.Chunk, error) {
-	return carry(ctx, l, func() ([]chunk.Chunk, error) { return l.Store.Read(ctx, term, gets) })
+	return carry(ctx, l, func(ctx context.Context) ([]chunk.Chunk, error) {
+		return l.Store.Read(ctx, term, gets)
+	})
 }
 
 // Sync implements chunk.Data.
 func (l *Link) Sync(ctx context.Context, term chunk.Term) (chunk.Ack, error) {
-	return carry(ctx, l, func() (chunk.Ack, error) { return l.Store.Sync(ctx, term) })
+	return deliver(ctx, l, func(ctx context.Context) (chunk.Ack, error) {
+		return l.Store.Sync(ctx, term)
+	})
 }
 
 // List implements chunk.Catalog.
 func (l *Link) List(
 	ctx context.Context, term chunk.Term, req chunk.ListRequest,
 ) (entries []chunk.Entry, more bool, err error) {
-	err = l.pass(ctx, func() (err error) {
+	err = l.pass(ctx, func(ctx context.Context) (err error) {
 		entries, more, err = l.Store.List(ctx, term, req)
 		return err
-	})
+	}, nil)
 	return entries, more, err
 }
 
 // Stat implements chunk.Catalog.
 func (l *Link) Stat(ctx context.Context) (chunk.Stat, error) {
-	return carry(ctx, l, func() (chunk.Stat, error) { return l.Store.Stat(ctx) })
+	return carry(ctx, l, l.Store.Stat)
 }

@@ -64,68 +64,12 @@ func (m *Memory) Crash(keep int) {
 	m.startLocked()
 }
 
-// Image is what a card held at some moment.
-type Image struct {
-	store   chunk.StoreID
-	durable state
-}
-
-// Image copies what is durable.
-func (m *Memory) Image() *Image {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	return &Image{m.store, m.durable.clone()}
-}
-
-// Load puts an image, which is used up by it, on the card and starts the node.
-func (m *Memory) Load(i *Image) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	m.store, m.durable = i.store, i.durable
-	m.live, m.log = m.durable.clone(), nil
-	m.startLocked()
-}
-
 func (m *Memory) startLocked() {
 	rand.Read(m.instance[:])
 	m.readOnly = false
 	m.started = time.Now()
 	m.used = m.started
 	m.stat = chunk.Stat{}
-}
-
-// Unsynced returns the changes that a Crash could lose, oldest first.
-func (m *Memory) Unsynced() []chunk.Op {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	ops := make([]chunk.Op, len(m.log))
-	for i, c := range m.log {
-		ops[i] = c.op
-	}
-	return ops
-}
-
-// SetCapacity makes new data fail with ErrNoSpace beyond so many payload bytes.
-func (m *Memory) SetCapacity(bytes uint64) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	m.capacity = bytes
-}
-
-// Damage makes every version of the chunk fail its checksum.
-func (m *Memory) Damage(volume chunk.VolumeID, block uint64, index uint8) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	harm := change{volume: volume, damaged: &key{block, index}}
-	m.durable.apply(harm)
-	m.doLocked(harm)
-}
-
-// FailSync makes the store read-only, as a failed fdatasync does.
-func (m *Memory) FailSync() {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	m.readOnly = true
 }
 
 // Hello implements chunk.Office.
