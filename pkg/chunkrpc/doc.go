@@ -111,4 +111,29 @@
 // payload for ever. Read replies use pooled buffers on the server, and on the
 // client go from the stream straight to Get.Dst; a Read that is given up first
 // makes its stream's reader let go of them.
+//
+// # Numbers
+//
+//	go test -run xxx -bench . ./pkg/chunkrpc
+//
+// Both ends and the benchmark on the same 2 cores (virtual, amd64, shared with
+// other work), over loopback, in front of a store that costs nothing; CPU is
+// that of both ends:
+//
+//	                                MB/s     CPU µs per request
+//	one QUIC stream, no requests    420      72 for every 16 KiB
+//	read 16 KiB, 32 at once         365      86
+//	write 16 KiB, 32 at once        300      96
+//	read 8 * 512 KiB, 4 at once     400
+//	write 8 * 512 KiB, 4 at once    270
+//	read 4 KiB, 32 at once          210      36
+//	write 4 KiB, 32 at once         110      35
+//	read 4 KiB, one at a time                69 (and 65 to 77 µs of time)
+//
+// So the transport is what costs: its own packets and system calls, at 1452
+// bytes each. Tried with 16 KiB requests: 1 and 2 streams each for reads and
+// writes did the same, 4 each took 15 to 25 % more CPU, since fewer frames go
+// out in one write. Two are kept, because a lost packet then holds up half of
+// the requests only. Stream windows of 2 MiB are four times what 32 such
+// requests need.
 package chunkrpc

@@ -114,10 +114,7 @@ func unavailable(peer string, cause error) error {
 // stream picks the stream for a request.
 func (s *session) stream(l lane) *clientStream {
 	streams := s.lanes[l]
-	if len(streams) == 1 {
-		return streams[0]
-	}
-	return streams[int(s.next[l].Add(1))%len(streams)]
+	return streams[s.next[l].Add(1)%uint32(len(streams))]
 }
 
 // stream is what a clientStream needs of a QUIC stream.
