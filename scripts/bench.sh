@@ -1,0 +1,124 @@
+#!/usr/bin/env bash
+# Measures a local cluster of 8 chunk servers and a gateway by fio's nbd engine,
+# and nbdkit's memory plugin beside it in the same run: what the protocol and the
+# client cost anyway. Prints one table, and CPU seconds and peak memory of each
+# process. Everything runs on this machine, so all of it shares its cores.
+#
+#   scripts/bench.sh [--time SECONDS] [--size SIZE] [--block-size SIZE]... [--only WORKLOAD]...
+#
+#   --time        seconds for each workload (10)
+#   --size        of the volume (512MiB); the working set of every workload
+#   --block-size  of the volume; given several times, each is measured in turn (32KiB)
+#   --only        of seq-write, seq-read, rand-write, rand-read, sync-write, read-1
+source "$(dirname "${BASH_SOURCE[0]}")/e2e/lib.sh"
+
+TIME=10
+SIZE=512MiB
+BLOCK_SIZES=()
+ONLY=()
+# name, fio's options
+WORKLOADS=(
+	"seq-write  --rw=write --bs=1m --iodepth=16"
+	"seq-read   --rw=read --bs=1m --iodepth=16"
+	"rand-write --rw=randwrite --bs=4k --iodepth=32"
+	"rand-read  --rw=randread --bs=4k --iodepth=32"
+	"sync-write --rw=randwrite --bs=4k --iodepth=1 --fsync=1"
+	"read-1     --rw=randread --bs=4k --iodepth=1"
+)
+
+parse_options() {
+	while (($#)); do
+		[[ $# -ge 2 && -n $2 ]] || fail "option $1: a value is missing; see the top of $0"
+		case $1 in
+		--time) TIME=$2 ;;
+		--size) SIZE=$2 ;;
+		--block-size) BLOCK_SIZES+=("$2") ;;
+		--only) ONLY+=("$2") ;;
+		*) fail "option $1 is unknown; see the top of $0" ;;
+		esac
+		shift 2
+	done
+	((${#BLOCK_SIZES[@]})) || BLOCK_SIZES=(32KiB)
+}
+
+wanted() { ((${#ONLY[@]} == 0)) || [[ " ${ONLY[*]} " == *" $1 "* ]]; }
+
+# measure NAME URI OPTION...: "MB/s IOPS mean-latency-in-us p99-in-us", of reads
+# and writes together, as one of them is nothing. The latencies are of these
+# alone: what a flush takes shows in the IOPS of sync-write.
+measure() {
+	local name=$1 uri=$2
+	shift 2
+	fio --name="$name" --ioengine=nbd --uri="$uri" --size="${SIZE%iB}" --time_based --runtime="$TIME" \
+		--randrepeat=0 --minimal --terse-version=3 "$@" >"$DIR/fio.out" 2>"$DIR/fio.log" ||
+		fail "fio: $(<"$DIR/fio.log")"
+	# Terse format 3: read bandwidth (KiB/s), IOPS, latency and 99 % are fields 7, 8, 40 and 30; those of
+	# writes 41 later. A percentile is "99.000000%=VALUE".
+	awk -F ';' '$1 == 3 { sub(/.*=/, "", $30); sub(/.*=/, "", $71)
+		printf "%.1f %.0f %.0f %.0f\n", ($7 + $48) * 1.024 / 1000, $8 + $49, $40 + $81, $30 + $71 }' "$DIR/fio.out"
+}
+
+# run_all SERVER URI: every workload; results go to $DIR/result.SERVER.
+run_all() {
+	local server=$1 uri=$2 line name options
+	: >"$DIR/result.$server"
+	fio --name=fill --ioengine=nbd --uri="$uri" --size="${SIZE%iB}" --rw=write --bs=1m --iodepth=16 \
+		>"$DIR/fio.log" 2>&1 || fail "fio: $(<"$DIR/fio.log")" # nothing that is read is a hole
+	for line in "${WORKLOADS[@]}"; do
+		read -r name options <<<"$line"
+		wanted "$name" || continue
+		# shellcheck disable=SC2086 # options are several words
+		echo "$name $(measure "$name" "$uri" $options)" >>"$DIR/result.$server"
+	done
+}
+
+# used NAME: CPU seconds and peak memory in MiB of a process under test.
+used() {
+	local pid
+	pid=$(<"$DIR/$1.pid")
+	awk -v hz="$(getconf CLK_TCK)" -v name="$1" '
+		FILENAME ~ /stat$/ { cpu = ($14 + $15) / hz }
+		/^VmHWM/ { printf "%-14s %8.1f CPU s %8.0f MiB at most\n", name, cpu, $2 / 1024 }
+	' "/proc/$pid/stat" "/proc/$pid/status"
+}
+
+print_table() {
+	printf '\n%-11s | %9s %8s %8s %8s | %9s %8s %8s %8s | %s\n' "block $1" \
+		'MB/s' IOPS 'mean us' 'p99 us' "nbdkit" IOPS 'mean us' 'p99 us' ratio
+	join "$DIR/result.rozobox" "$DIR/result.nbdkit" --nocheck-order | while read -r name a b c d e f g h; do
+		printf '%-11s | %9s %8s %8s %8s | %9s %8s %8s %8s | %.2f\n' "$name" "$a" "$b" "$c" "$d" \
+			"$e" "$f" "$g" "$h" "$(awk -v a="$b" -v b="$f" 'BEGIN { print b ? a / b : 0 }')"
+	done
+}
+
+bench_nbdkit() {
+	free_ports 1
+	launch nbdkit nbdkit --foreground --port "$PORT" memory "${SIZE%iB}"
+	wait_for 10 "nbdkit serves" nbdinfo --size "nbd://127.0.0.1:$PORT"
+	run_all nbdkit "nbd://127.0.0.1:$PORT"
+}
+
+bench_rozobox() {
+	local node
+	VOLUME_OPTIONS=(--block-size "$1")
+	cluster_new
+	run_all rozobox "$URI"
+	print_table "$1"
+	echo
+	for node in gateway "${NODES[@]}" nbdkit; do used "$node"; done
+	stop gateway
+	for node in "${NODES[@]}"; do stop "$node"; done
+	rm -r "$CLUSTER"
+}
+
+main() {
+	local block_size
+	parse_options "$@"
+	begin
+	printf '%s, %s cores, %s; %s s each, %s; %s\n' "$(sed -n 's/^model name.*: //p' /proc/cpuinfo | head -n 1)" \
+		"$(nproc)" "$(uname -sr)" "$TIME" "$SIZE" "$(fio --version)"
+	bench_nbdkit
+	for block_size in "${BLOCK_SIZES[@]}"; do bench_rozobox "$block_size"; done
+}
+
+main "$@"
