@@ -69,7 +69,7 @@ func Listen(opts ServerOptions) (*Server, error) {
 		newest: make(map[visitor]*peer), count: make(map[Role]int),
 	}
 	if s.conn == nil {
-		if s.conn, err = new(net.ListenConfig).ListenPacket(context.Background(), "udp", opts.Addr); err != nil {
+		if s.conn, err = net.ListenPacket("udp", opts.Addr); err != nil {
 			return nil, fmt.Errorf("listen: %w", err)
 		}
 	}
