@@ -123,6 +123,13 @@ func (a *Array) Close(ctx context.Context) error {
 	return nil
 }
 
+// Abandon ends the array at once, as the death of its process does: nothing is
+// flushed or marked.
+func (a *Array) Abandon() {
+	a.end(ErrClosed)
+	a.tasks.Wait()
+}
+
 // end ends the term; the first reason stands.
 func (a *Array) end(why error) {
 	a.mu.Lock()
