@@ -147,7 +147,8 @@ func (d *fullDevice) PreferredBlockSize() int { return 128 << 10 }
 
 func (d *fullDevice) Description() string { return "a device for tests" }
 
-// hugeDevice has a size that no memory holds, and only what needs no data.
+// hugeDevice has a size that no memory holds: it keeps no data, and leaves what
+// is read as it is.
 type hugeDevice struct{ *fullDevice }
 
 const hugeSize = 1 << 50
@@ -155,6 +156,21 @@ const hugeSize = 1 << 50
 func newHugeDevice() hugeDevice { return hugeDevice{newFullDevice(0)} }
 
 func (d hugeDevice) Size() int64 { return hugeSize }
+
+func (d hugeDevice) ReadAt(ctx context.Context, p []byte, off int64) error {
+	if err := d.enter(ctx, off); err != nil {
+		return err
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.record("read %d+%d", off, len(p))
+}
+
+func (d hugeDevice) WriteAt(_ context.Context, p []byte, off int64) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.record("write %d+%d %x...%x", off, len(p), p[0], p[len(p)-1])
+}
 
 func (d hugeDevice) Trim(_ context.Context, off, n int64) error {
 	d.mu.Lock()

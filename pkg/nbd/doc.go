@@ -18,15 +18,17 @@
 //	          replies (channel) ------------------> writer -> socket
 //
 // The parser is one goroutine: header, magic, the whole payload, validation.
-// It holds nothing but its own connection's budget while it waits for a client.
+// It holds nothing but one request's memory while it waits for a client.
 // Workers run commands side by side, so replies leave in any order. The writer
 // sends all the replies that wait in one vectored write.
 //
 // A request is charged its bytes before they are allocated, against its
 // connection and against all connections together, and pays them back when its
 // last reply has been written. Whoever is over the limit has its parser wait;
-// nothing is dropped. Every connection has a small reserve of its own, so that
-// no other client can starve it.
+// nothing is dropped. Every connection has a reserve of its own of 1 MiB; a
+// request that fits into it never waits for other clients. A longer one may: a
+// client that stops within a payload holds the memory of it until WriteTimeout,
+// and a second for each MiB, have passed.
 //
 // # Promises
 //
@@ -45,12 +47,10 @@
 //     answered with EIO and is never applied: the Linux client sends a late
 //     write again on another connection, and the first copy must not arrive
 //     behind newer data. For the same reason a connection that has stalled is
-//     asked, before each later change, whether its client has hung up. (A
-//     client that sends DISC and hangs up, without waiting for replies to
-//     changes that it sent before, may lose these if the server was that slow.)
-//     Clients
+//     asked, before each later change, whether its client has hung up. Clients
 //     should use a timeout (nbd-client -t) of at least twice QueueTimeout plus
-//     the Device's own limit.
+//     the Device's own limit. (A client that sends DISC and hangs up without
+//     waiting for replies may lose what it sent, if the server had stalled.)
 //   - When Serve's context ends, outstanding requests are finished within
 //     ShutdownTimeout, new ones are answered with ESHUTDOWN, then all closes.
 //
@@ -58,7 +58,8 @@
 //
 // The minimum block size is 1: any offset and length is served. Payloads up to
 // MaxPayload are served although half of that is advertised. base:allocation
-// is always offered; a Device that is no Mapper is all data. CACHE is accepted
-// even where it is not advertised. GO with length 0 from a client whose flags
-// were 0 is read as the go-nbd client means it, with its data behind it.
+// is always offered, and may be listed without structured replies; a Device
+// that is no Mapper is all data. CACHE is accepted even where it is not
+// advertised. GO with length 0 from a client whose flags were 0 is read as the
+// go-nbd client means it, with its data behind it.
 package nbd

@@ -15,7 +15,8 @@ func TestDeadConnectionBehindABusyParser(t *testing.T) { testDeadConnection(t, m
 // TestDeadConnectionIsLeftByABudget: the same where the parser waits for
 // memory.
 func TestDeadConnectionIsLeftByABudget(t *testing.T) {
-	device, gate := gated(MaxPayload)
+	device, gate := newHugeDevice(), newGate()
+	device.block = gate.block
 	addr := serve(t, Options{Exports: exporting(device), MaxInFlight: MaxPayload + requestOverhead})
 	c := connected(t, addr, simple)
 	for range 3 {
