@@ -3,6 +3,7 @@ package repair
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"maps"
 	"slices"
@@ -337,6 +338,35 @@ func (m *Manager) reclaimAll(ctx context.Context) {
 const rest = 10 * time.Second
 
 var errPreempted = errors.New("a node has returned")
+
+// Lose gives up a node that is out, for good. It refuses while any block lacks
+// a chunk without it.
+func (m *Manager) Lose(ctx context.Context, n int) error {
+	if err := m.count(ctx); err != nil {
+		return err
+	}
+	if lacking := m.Status().UnderProtected; lacking > 0 {
+		return fmt.Errorf("%d blocks lack chunks until they are rebuilt, wait for that: %w",
+			lacking, stripe.ErrRefused)
+	}
+	return m.array.Lose(ctx, n)
+}
+
+// Replace takes the card of a node that is not in for gone. It refuses while
+// any block cannot be read without it.
+func (m *Manager) Replace(ctx context.Context, n int) error {
+	for first := uint64(0); first < m.array.Geometry().Blocks(); first += window {
+		unreadable, err := m.array.Unreadable(ctx, first, first+window)
+		if err != nil {
+			return err
+		}
+		if unreadable > 0 {
+			return fmt.Errorf("%d blocks from block %d on cannot be read without it: %w",
+				unreadable, first, stripe.ErrRefused)
+		}
+	}
+	return m.array.Replace(ctx, n)
+}
 
 // count counts the blocks that lack chunks.
 func (m *Manager) count(ctx context.Context) error {

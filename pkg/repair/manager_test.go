@@ -3,6 +3,7 @@ package repair
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"testing"
 	"testing/synctest"
@@ -150,8 +151,29 @@ func TestI1RebuildThenTwoMoreMayDie(t *testing.T) {
 		}
 		r.until(time.Minute, "nothing is under-protected", func() bool { return r.underProtected() == 0 })
 		r.expect(0, 80, 1)
+		if err := r.manager.Lose(r.Context(), 0); !errors.Is(err, stripe.ErrRefused) {
+			t.Errorf("giving up a node that is in: %v", err)
+		}
+		for _, n := range []int{2, 5} {
+			if err := r.manager.Lose(r.Context(), n); err != nil {
+				t.Fatal(err)
+			}
+		}
+		r.links[0].Cut()
+		r.links[7].Cut()
+		r.expect(0, 80, 1)
+		r.write(80, 90, 1)
+		r.links[0].Heal()
+		r.links[7].Heal()
+		r.until(time.Minute, "the others are in", func() bool { return r.array.Status().Superblock.CountIn() == 6 })
 		r.links[2].Heal()
+		r.stores[5].Wipe()
 		r.links[5].Heal()
+		for _, n := range []int{2, 5} {
+			if err := r.manager.Replace(r.Context(), n); err != nil {
+				t.Fatal(err)
+			}
+		}
 		r.until(time.Minute, "all nodes are in", r.allIn)
 		r.expect(0, 80, 1)
 		time.Sleep(time.Minute)
@@ -165,8 +187,8 @@ func (r *rig) tidy() {
 	if err := r.array.Flush(r.Context()); err != nil {
 		r.Fatal(err)
 	}
-	if chunks := r.held(); chunks != 80*6 {
-		r.Errorf("%d chunks are held, want %d", chunks, 80*6)
+	if chunks := r.held(); chunks != 90*6 {
+		r.Errorf("%d chunks are held, want %d", chunks, 90*6)
 	}
 }
 

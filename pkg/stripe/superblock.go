@@ -54,9 +54,11 @@ func (a *Array) draft(change func(*cluster.Superblock)) *cluster.Superblock {
 }
 
 // storeSuperblock offers sb to all nodes, again and again, until a quorum has
-// stored it, ctx ends or the term does.
+// stored it, ctx ends or the term does. Where sb changes who is a member, that
+// is a quorum of both.
 func (a *Array) storeSuperblock(ctx context.Context, sb *cluster.Superblock) error {
 	record := sb.Encode()
+	quorum := max(sb.Quorum(), a.superblock().Quorum())
 	results := make(chan error)
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -87,15 +89,15 @@ func (a *Array) storeSuperblock(ctx context.Context, sb *cluster.Superblock) err
 			}
 		case <-ctx.Done():
 			return fmt.Errorf("stored on %d of %d nodes: %w: %w",
-				stored, sb.Quorum(), ErrTooFewNodes, context.Cause(ctx))
+				stored, quorum, ErrTooFewNodes, context.Cause(ctx))
 		case <-a.life.Done():
 			return a.Err()
 		}
-		if stored >= sb.Quorum() {
+		if stored >= quorum {
 			return nil
 		}
 	}
-	return fmt.Errorf("stored on %d of %d nodes: %w", stored, sb.Quorum(), ErrTooFewNodes)
+	return fmt.Errorf("stored on %d of %d nodes: %w", stored, quorum, ErrTooFewNodes)
 }
 
 // offer stores the superblock on one node, trying until it has an answer. A
