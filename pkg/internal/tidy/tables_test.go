@@ -9,20 +9,22 @@ const contract = "pkg/chunk"
 // mayImport lists what the code of each package, tests aside, may import of
 // this module. Imports point from the gateway's outside to the cards.
 var mayImport = map[string][]string{
-	"cmd/rozobox":         {"pkg/daemon", "pkg/monitor", "pkg/nbd/attach"},
-	"pkg/chunk":           {},
-	"pkg/chunk/chunktest": {contract},
-	"pkg/erasure":         {},
-	"pkg/metrics":         {},
-	"pkg/nbd":             {},
-	"pkg/nbd/attach":      {"pkg/nbd"},
-	"pkg/chunkstore":      {contract, "pkg/metrics"},
-	"pkg/chunkrpc":        {contract, "pkg/metrics"},
-	"pkg/cluster":         {contract},
-	"pkg/stripe":          {contract, "pkg/cluster", "pkg/erasure", "pkg/metrics"},
-	"pkg/volume":          {"pkg/metrics", "pkg/stripe"},
-	"pkg/repair":          {contract, "pkg/cluster", "pkg/metrics", "pkg/stripe"},
-	"pkg/monitor":         {"pkg/metrics"},
+	"cmd/rozobox":            {"pkg/daemon", "pkg/monitor", "pkg/nbd/attach"},
+	"pkg/chunk":              {},
+	"pkg/chunk/chunktest":    {contract},
+	"pkg/erasure":            {},
+	"pkg/metrics":            {},
+	"pkg/nbd":                {},
+	"pkg/nbd/attach":         {"pkg/nbd"},
+	"pkg/chunkstore":         {contract, "pkg/metrics"},
+	"pkg/chunkstore/crashfs": {"pkg/chunkstore"},
+	"scripts/crashload":      {"pkg/nbd/attach"},
+	"pkg/chunkrpc":           {contract, "pkg/metrics"},
+	"pkg/cluster":            {contract},
+	"pkg/stripe":             {contract, "pkg/cluster", "pkg/erasure", "pkg/metrics"},
+	"pkg/volume":             {"pkg/metrics", "pkg/stripe"},
+	"pkg/repair":             {contract, "pkg/cluster", "pkg/metrics", "pkg/stripe"},
+	"pkg/monitor":            {"pkg/metrics"},
 	"pkg/daemon": {contract, "pkg/chunkrpc", "pkg/chunkstore", "pkg/cluster", "pkg/erasure", "pkg/metrics",
 		"pkg/nbd", "pkg/nbd/attach", "pkg/repair", "pkg/stripe", "pkg/volume"},
 	"pkg/internal/tidy": {},
@@ -31,7 +33,8 @@ var mayImport = map[string][]string{
 // testsMayImport lists what tests may import besides: the reference store and
 // the conformance suite everywhere, and what else stands here.
 var testsMayImport = map[string][]string{
-	"pkg/volume": {contract, "pkg/cluster"}, // to set up an array of memory stores
+	"pkg/chunkstore": {"pkg/chunkstore/crashfs"},
+	"pkg/volume":     {contract, "pkg/cluster"}, // to set up an array of memory stores
 }
 
 // mayImportAll has the packages whose tests start whole clusters.
