@@ -27,6 +27,8 @@ var mayImport = map[string][]string{
 	"pkg/monitor":            {"pkg/metrics"},
 	"pkg/daemon": {contract, "pkg/chunkrpc", "pkg/chunkstore", "pkg/cluster", "pkg/erasure", "pkg/metrics",
 		"pkg/nbd", "pkg/nbd/attach", "pkg/repair", "pkg/stripe", "pkg/volume"},
+	"pkg/daemon/simulate": {contract, contract + "/chunktest", "pkg/cluster", "pkg/repair", "pkg/stripe",
+		"pkg/volume"},
 	"pkg/internal/tidy": {},
 }
 

@@ -1,0 +1,2 @@
+// Package simulate plays histories of faults against a whole volume.
+package simulate
