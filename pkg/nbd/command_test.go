@@ -82,102 +82,131 @@ func TestErrorAfterPieces(t *testing.T) {
 	}
 }
 
+// mistake is a request in some modes, and the error that it gets.
+type mistake struct {
+	name  string
+	modes []mode
+	q     command
+	want  uint32
+}
+
+const (
+	mistakesSize = 1 << 20
+	einval       = 22
+	enospc       = 28
+)
+
 // TestErrors is the table of which mistake gets which error.
 func TestErrors(t *testing.T) {
-	const size = 1 << 20
-	const einval, enospc = 22, 28
-	type row struct {
-		name  string
-		modes []mode
-		q     command
-		want  uint32
-	}
-	payload := make([]byte, 512)
-	past := []uint64{size - 511, size, size + 1, 1 << 62, 1 << 63, math.MaxUint64 - 4095, math.MaxUint64 - 511}
-	var rows []row
-	for _, off := range past {
-		w := writeOf(off, payload, 0)
-		rows = append(rows,
-			row{fmt.Sprint("write at ", off), modes, w, enospc},
-			row{fmt.Sprint("zero at ", off), modes, command{kind: cmdWriteZeroes, offset: off, length: 512}, enospc},
-			row{fmt.Sprint("read at ", off), modes, command{kind: cmdRead, offset: off, length: 512}, einval},
-			row{fmt.Sprint("trim at ", off), modes, command{kind: cmdTrim, offset: off, length: 512}, einval},
-			row{fmt.Sprint("cache at ", off), modes, command{kind: cmdCache, offset: off, length: 512}, einval},
-			row{fmt.Sprint("status at ", off), modes, command{kind: cmdBlockStatus, offset: off, length: 512}, einval})
-	}
-	for _, length := range []uint64{1 << 33, 1 << 63, math.MaxUint64} {
-		for kind, want := range map[uint16]uint32{
-			cmdRead: einval, cmdTrim: einval, cmdWriteZeroes: enospc, cmdCache: einval, cmdBlockStatus: einval,
-		} {
-			rows = append(rows, row{fmt.Sprintf("%d: %d bytes", kind, length), []mode{extended},
-				command{kind: kind, offset: 512, length: length}, want})
-		}
-	}
-	for _, kind := range []uint16{8, 9, 77, 0xffff} {
-		// RESIZE and the unknown have no payload, whatever their length says.
-		rows = append(rows, row{fmt.Sprint("command ", kind), modes, command{kind: kind, length: 4096}, einval})
-	}
-	good := map[uint16]uint16{ // command: flags that it takes
-		cmdRead: cmdFlagFUA | cmdFlagDF, cmdWrite: cmdFlagFUA, cmdFlush: cmdFlagFUA, cmdTrim: cmdFlagFUA,
-		cmdCache: cmdFlagFUA, cmdWriteZeroes: cmdFlagFUA | cmdFlagNoHole | cmdFlagFastZero,
-		cmdBlockStatus: cmdFlagFUA | cmdFlagReqOne,
-	}
-	for kind, flags := range good {
-		for bit := range 16 {
-			flag := uint16(1) << bit
-			q := command{kind: kind, flags: flag, length: 512}
-			if kind == cmdWrite {
-				q.payload = payload
-			}
-			if flag == cmdFlagPayloadLen && kind != cmdWrite {
-				// Extended: the flag says that a payload follows.
-				rows = append(rows, row{fmt.Sprint(kind, " payload"), []mode{simple, structured}, q, einval})
-				q.payload = payload
-				rows = append(rows, row{fmt.Sprint(kind, " payload"), []mode{extended}, q, einval})
-				continue
-			}
-			want, in := uint32(einval), modes
-			if flags&flag != 0 {
-				want = 0
-			}
-			if kind == cmdBlockStatus || flag == cmdFlagDF || flag == cmdFlagPayloadLen {
-				in = []mode{structured}
-			}
-			rows = append(rows, row{fmt.Sprintf("%d flag %d", kind, bit), in, q, want})
-		}
-	}
-	rows = append(rows,
-		row{"DF, simple", []mode{simple}, command{kind: cmdRead, flags: cmdFlagDF, length: 512}, einval},
-		row{"status, simple", []mode{simple}, command{kind: cmdBlockStatus, length: 512}, einval},
-		row{"unaligned", modes, writeOf(7, payload, 0), 0},
-		row{"to the end", modes, writeOf(size-512, payload, 0), 0},
-		row{"empty at the end", modes, command{kind: cmdRead, offset: size}, 0},
-		row{"flush with a range", modes, command{kind: cmdFlush, offset: math.MaxUint64, length: math.MaxUint32}, 0},
-	)
-	for kind, want := range map[uint16]uint32{cmdRead: 0, cmdWrite: 0, cmdTrim: 0, cmdWriteZeroes: 0,
-		cmdCache: 0, cmdBlockStatus: einval} {
-		rows = append(rows, row{fmt.Sprint(kind, " of length 0"), modes, command{kind: kind, offset: 5}, want})
-	}
-
-	device := newFullDevice(size)
-	addr := serve(t, Options{Exports: exporting(device)})
-	eachMode(t, addr, func(t *testing.T, c *client) {
+	rows := slices.Concat(rangeMistakes(), lengthMistakes(), flagMistakes(), otherMistakes())
+	addr := serve(t, Options{Exports: exporting(newFullDevice(mistakesSize))})
+	for _, m := range modes {
+		c := connected(t, addr, m)
 		for i, r := range rows {
-			if !slices.Contains(r.modes, mode(t.Name()[len("TestErrors/"):])) {
+			if !slices.Contains(r.modes, m) {
 				continue
 			}
 			r.q.cookie = uint64(i)<<32 | 0x9abcdef0
 			c.send(r.q)
 			n := 0
 			if r.q.kind == cmdRead {
-				n = int(min(r.q.length, size))
+				n = int(min(r.q.length, mistakesSize))
 			}
 			if code, _ := c.collect(r.q, n); code != r.want {
-				t.Errorf("%s: error %d, want %d", r.name, code, r.want)
+				t.Errorf("%s: %s: error %d, want %d", m, r.name, code, r.want)
 			}
 		}
 		c.alive()
-	})
+	}
+}
+
+// rangeErrors are the commands with a range, and the error for a bad one.
+var rangeErrors = map[uint16]uint32{
+	cmdRead: einval, cmdWrite: enospc, cmdTrim: einval, cmdWriteZeroes: enospc,
+	cmdCache: einval, cmdBlockStatus: einval,
+}
+
+// rangeMistakes begin or end past the end, also where the sum wraps.
+func rangeMistakes() (rows []mistake) {
+	for _, off := range []uint64{mistakesSize - 511, mistakesSize, mistakesSize + 1,
+		1 << 62, 1 << 63, math.MaxUint64 - 4095, math.MaxUint64 - 511} {
+		for kind, want := range rangeErrors {
+			q := command{kind: kind, offset: off, length: 512}
+			if kind == cmdWrite {
+				q = writeOf(off, make([]byte, 512), 0)
+			}
+			rows = append(rows, mistake{fmt.Sprintf("command %d at %d", kind, off), modes, q, want})
+		}
+	}
+	return rows
+}
+
+// lengthMistakes need the 64 bits of extended headers.
+func lengthMistakes() (rows []mistake) {
+	for _, length := range []uint64{1 << 33, 1 << 63, math.MaxUint64} {
+		for kind, want := range rangeErrors {
+			if kind != cmdWrite {
+				rows = append(rows, mistake{fmt.Sprintf("command %d of %d", kind, length),
+					[]mode{extended}, command{kind: kind, offset: 512, length: length}, want})
+			}
+		}
+	}
+	return rows
+}
+
+// flagMistakes are each flag with each command, those that fit included.
+func flagMistakes() (rows []mistake) {
+	fit := map[uint16]uint16{
+		cmdRead: cmdFlagFUA | cmdFlagDF, cmdWrite: cmdFlagFUA, cmdFlush: cmdFlagFUA,
+		cmdTrim: cmdFlagFUA, cmdCache: cmdFlagFUA, cmdBlockStatus: cmdFlagFUA | cmdFlagReqOne,
+		cmdWriteZeroes: cmdFlagFUA | cmdFlagNoHole | cmdFlagFastZero,
+	}
+	for kind, flags := range fit {
+		for bit := range 16 {
+			q := command{kind: kind, flags: 1 << bit, length: 512}
+			if kind == cmdWrite {
+				q.payload = make([]byte, 512)
+			}
+			row := mistake{fmt.Sprintf("command %d with flag %d", kind, bit), modes, q, einval}
+			if flags&q.flags != 0 {
+				row.want = 0
+			}
+			if kind == cmdBlockStatus || q.flags == cmdFlagDF || q.flags == cmdFlagPayloadLen {
+				row.modes = []mode{structured}
+			}
+			rows = append(rows, row)
+		}
+	}
+	return rows
+}
+
+func otherMistakes() (rows []mistake) {
+	for _, kind := range []uint16{8, 9, 77, 0xffff} {
+		// RESIZE and the unknown have no payload, whatever their length says.
+		q := command{kind: kind, length: 4096}
+		rows = append(rows, mistake{fmt.Sprint("command ", kind), modes, q, einval})
+	}
+	for kind := range rangeErrors {
+		row := mistake{fmt.Sprintf("command %d of length 0", kind), modes,
+			command{kind: kind, offset: 5}, 0}
+		if kind == cmdBlockStatus {
+			row.want = einval
+		}
+		rows = append(rows, row)
+		if kind != cmdWrite { // the flag says that a payload follows
+			q := command{kind: kind, flags: cmdFlagPayloadLen, length: 512, payload: make([]byte, 512)}
+			rows = append(rows, mistake{fmt.Sprintf("command %d with payload", kind),
+				[]mode{extended}, q, einval})
+		}
+	}
+	all := command{kind: cmdFlush, offset: math.MaxUint64, length: math.MaxUint32}
+	return append(rows,
+		mistake{"DF", []mode{simple}, command{kind: cmdRead, flags: cmdFlagDF, length: 512}, einval},
+		mistake{"status", []mode{simple}, command{kind: cmdBlockStatus, length: 512}, einval},
+		mistake{"unaligned", modes, writeOf(7, make([]byte, 512), 0), 0},
+		mistake{"to the end", modes, writeOf(mistakesSize-512, make([]byte, 512), 0), 0},
+		mistake{"empty at the end", modes, command{kind: cmdRead, offset: mistakesSize}, 0},
+		mistake{"flush with a range", modes, all, 0})
 }
 
 func TestReadOnlyExport(t *testing.T) {

@@ -53,90 +53,112 @@ func allocationReply(id string) optionReply {
 	return optionReply{repMetaContext, id + contextAllocation}
 }
 
+// step is an option and the replies to it.
+type step struct {
+	option uint32
+	data   []byte
+	want   []optionReply // nil for any
+}
+
+const (
+	listedID   = "\x00\x00\x00\x00"
+	selectedID = "\x00\x00\x00\x01"
+)
+
+var longName = strings.Repeat("n", maxString+1)
+
+func serverReply(s string) optionReply { return optionReply{repServer, s} }
+
+func infoReply(s string) optionReply { return optionReply{repInfo, s} }
+
+// exportOptions are those that list, describe and choose exports.
+var exportOptions = map[string][]step{
+	"list": {{optList, nil, acks(
+		serverReply("\x00\x00\x00\x04diska device for tests"),
+		serverReply("\x00\x00\x00\x05other"))}},
+	"list with data": {{optList, []byte{1}, one(repErrInvalid)}, {optAbort, nil, acks()}},
+	"peek":           {{4, nil, one(repErrUnsup)}},
+	"unknown":        {{99, make([]byte, 70000), one(repErrUnsup)}, {optAbort, nil, acks()}},
+	"abort":          {{optAbort, []byte("ignored"), acks()}},
+	"starttls":       {{optStartTLS, nil, one(repErrUnsup)}},
+	"info":           {{optInfo, infoData("other"), acks(plainInfo)}},
+	"info all": {{optInfo, infoData("other", 3, 1, 2, 0, 77, 3), acks(plainInfo,
+		infoReply("\x00\x03\x00\x00\x00\x01\x00\x00\x10\x00\x02\x00\x00\x00"),
+		infoReply("\x00\x01other"))}},
+	"info describes": {{optInfo, infoData("disk", infoDescription), acks(
+		infoReply("\x00\x00"+"\x00\x00\x00\x00\x00\x10\x00\x00"+"\x0d\x6d"),
+		infoReply("\x00\x02a device for tests"))}},
+	"info unknown":    {{optInfo, infoData("no"), one(repErrUnknown)}},
+	"go unknown":      {{optGo, infoData("no"), one(repErrUnknown)}, {optAbort, nil, acks()}},
+	"info empty":      {{optInfo, nil, one(repErrInvalid)}, {optAbort, nil, acks()}},
+	"go empty":        {{optGo, nil, one(repErrInvalid)}, {optAbort, nil, acks()}},
+	"info short":      {{optInfo, infoData("other", 1)[:11], one(repErrInvalid)}},
+	"info trailing":   {{optInfo, append(infoData("other"), 0), one(repErrInvalid)}},
+	"info overrun":    {{optInfo, []byte("\x00\x00\x00\x09other\x00\x00"), one(repErrInvalid)}},
+	"info wraps":      {{optInfo, []byte("\xff\xff\xff\xffother\x00\x00"), one(repErrInvalid)}},
+	"info count":      {{optInfo, []byte("\x00\x00\x00\x05other\xff\xff"), one(repErrInvalid)}},
+	"info long name":  {{optInfo, infoData(longName), one(repErrInvalid)}},
+	"info NUL":        {{optInfo, infoData("a\x00b"), one(repErrInvalid)}},
+	"info not UTF-8":  {{optInfo, infoData("a\xffb"), one(repErrInvalid)}},
+	"info, then go":   {{optInfo, infoData("no"), one(repErrUnknown)}, {optGo, infoData("other"), acks(plainInfo)}},
+	"no leak of info": {{optInfo, infoData("disk", 1, 2, 3), nil}, {optGo, infoData("other"), acks(plainInfo)}},
+	"info equals go":  {{optInfo, infoData("other"), acks(plainInfo)}, {optGo, infoData("other"), acks(plainInfo)}},
+}
+
+// replyOptions are those that choose a way to reply.
+var replyOptions = map[string][]step{
+	"structured":        {{optStructuredReply, nil, acks()}, {optStructuredReply, nil, acks()}},
+	"structured, data":  {{optStructuredReply, []byte{0}, one(repErrInvalid)}},
+	"extended":          {{optExtendedHeaders, nil, acks()}, {optExtendedHeaders, nil, one(repErrInvalid)}},
+	"extended, data":    {{optExtendedHeaders, []byte{0}, one(repErrInvalid)}},
+	"structured is old": {{optExtendedHeaders, nil, acks()}, {optStructuredReply, nil, one(repErrExtHeaderReqd)}},
+	"DF needs structured": {{optStructuredReply, nil, acks()}, {optGo, infoData("other"), acks(
+		optionReply{repInfo, plainInfo.data[:10] + "\x01\x8d"})}},
+}
+
+// contextOptions are those about metadata contexts.
+var contextOptions = map[string][]step{
+	"contexts":          {{optListMetaContext, metaData("disk"), acks(allocationReply(listedID))}},
+	"contexts wildcard": {{optListMetaContext, metaData("disk", "base:"), acks(allocationReply(listedID))}},
+	"contexts named":    {{optListMetaContext, metaData("", "x:y", "base:allocation", "base:"), acks(allocationReply(listedID))}},
+	"contexts foreign":  {{optListMetaContext, metaData("disk", "x:", "base:alloc", "qemu:dirty"), acks()}},
+	"contexts unknown":  {{optListMetaContext, metaData("no"), one(repErrUnknown)}},
+	"contexts overrun":  {{optListMetaContext, append(metaData("disk", "a"), 1), one(repErrInvalid)}},
+	"contexts few":      {{optListMetaContext, metaData("disk", "abc")[:14], one(repErrInvalid)}},
+	"contexts count":    {{optListMetaContext, []byte("\x00\x00\x00\x04disk\xff\xff\xff\xff"), one(repErrInvalid)}},
+	"contexts long":     {{optListMetaContext, metaData("disk", longName), one(repErrInvalid)}},
+	"contexts empty":    {{optListMetaContext, nil, one(repErrInvalid)}},
+	"set, simple":       {{optSetMetaContext, metaData("disk", contextAllocation), one(repErrInvalid)}},
+	"set": {{optStructuredReply, nil, acks()},
+		{optSetMetaContext, metaData("disk", contextAllocation, "x:y", contextAllocation), acks(allocationReply(selectedID))}},
+	"set nothing": {{optStructuredReply, nil, acks()},
+		{optSetMetaContext, metaData("disk"), acks()},
+		{optSetMetaContext, metaData("disk", "base:"), acks()}},
+	"set unknown": {{optStructuredReply, nil, acks()},
+		{optSetMetaContext, metaData("no", contextAllocation), one(repErrUnknown)},
+		{optSetMetaContext, []byte{1}, one(repErrInvalid)}},
+}
+
 func TestOptions(t *testing.T) {
-	type step struct {
-		option uint32
-		data   []byte
-		want   []optionReply
-	}
-	zero, selected := "\x00\x00\x00\x00", "\x00\x00\x00\x01"
-	serverReply := func(s string) optionReply { return optionReply{repServer, s} }
-	long := strings.Repeat("n", maxString+1)
-	tests := map[string][]step{
-		"list": {{optList, nil, acks(
-			serverReply("\x00\x00\x00\x04diska device for tests"),
-			serverReply("\x00\x00\x00\x05other"))}},
-		"list with data": {{optList, []byte{1}, one(repErrInvalid)}, {optAbort, nil, acks()}},
-		"peek":           {{4, nil, one(repErrUnsup)}},
-		"unknown":        {{99, make([]byte, 70000), one(repErrUnsup)}, {optAbort, nil, acks()}},
-		"abort":          {{optAbort, []byte("ignored"), acks()}},
-		"starttls":       {{optStartTLS, nil, one(repErrUnsup)}},
-		"info":           {{optInfo, infoData("other"), acks(plainInfo)}},
-		"info all": {{optInfo, infoData("other", 3, 1, 2, 0, 77, 3), acks(plainInfo,
-			optionReply{repInfo, "\x00\x03\x00\x00\x00\x01\x00\x00\x10\x00\x02\x00\x00\x00"},
-			optionReply{repInfo, "\x00\x01other"})}},
-		"info describes": {{optInfo, infoData("disk", infoDescription), acks(
-			optionReply{repInfo, "\x00\x00" + "\x00\x00\x00\x00\x00\x10\x00\x00" + "\x0d\x6d"},
-			optionReply{repInfo, "\x00\x02a device for tests"})}},
-		"info unknown":    {{optInfo, infoData("no"), one(repErrUnknown)}},
-		"go unknown":      {{optGo, infoData("no"), one(repErrUnknown)}, {optAbort, nil, acks()}},
-		"info empty":      {{optInfo, nil, one(repErrInvalid)}, {optAbort, nil, acks()}},
-		"go empty":        {{optGo, nil, one(repErrInvalid)}, {optAbort, nil, acks()}},
-		"info short":      {{optInfo, infoData("other", 1)[:11], one(repErrInvalid)}},
-		"info trailing":   {{optInfo, append(infoData("other"), 0), one(repErrInvalid)}},
-		"info overrun":    {{optInfo, []byte("\x00\x00\x00\x09other\x00\x00"), one(repErrInvalid)}},
-		"info wraps":      {{optInfo, []byte("\xff\xff\xff\xffother\x00\x00"), one(repErrInvalid)}},
-		"info count":      {{optInfo, []byte("\x00\x00\x00\x05other\xff\xff"), one(repErrInvalid)}},
-		"info long name":  {{optInfo, infoData(long), one(repErrInvalid)}},
-		"info NUL":        {{optInfo, infoData("a\x00b"), one(repErrInvalid)}},
-		"info not UTF-8":  {{optInfo, infoData("a\xffb"), one(repErrInvalid)}},
-		"info, then go":   {{optInfo, infoData("no"), one(repErrUnknown)}, {optGo, infoData("other"), acks(plainInfo)}},
-		"no leak of info": {{optInfo, infoData("disk", 1, 2, 3), nil}, {optGo, infoData("other"), acks(plainInfo)}},
-		"info equals go":  {{optInfo, infoData("other"), acks(plainInfo)}, {optGo, infoData("other"), acks(plainInfo)}},
-
-		"structured":        {{optStructuredReply, nil, acks()}, {optStructuredReply, nil, acks()}},
-		"structured, data":  {{optStructuredReply, []byte{0}, one(repErrInvalid)}},
-		"extended":          {{optExtendedHeaders, nil, acks()}, {optExtendedHeaders, nil, one(repErrInvalid)}},
-		"extended, data":    {{optExtendedHeaders, []byte{0}, one(repErrInvalid)}},
-		"structured is old": {{optExtendedHeaders, nil, acks()}, {optStructuredReply, nil, one(repErrExtHeaderReqd)}},
-		"DF needs structured": {{optStructuredReply, nil, acks()}, {optGo, infoData("other"), acks(
-			optionReply{repInfo, plainInfo.data[:10] + "\x01\x8d"})}},
-
-		"contexts":          {{optListMetaContext, metaData("disk"), acks(allocationReply(zero))}},
-		"contexts wildcard": {{optListMetaContext, metaData("disk", "base:"), acks(allocationReply(zero))}},
-		"contexts named":    {{optListMetaContext, metaData("", "x:y", "base:allocation", "base:"), acks(allocationReply(zero))}},
-		"contexts foreign":  {{optListMetaContext, metaData("disk", "x:", "base:alloc", "qemu:dirty"), acks()}},
-		"contexts unknown":  {{optListMetaContext, metaData("no"), one(repErrUnknown)}},
-		"contexts overrun":  {{optListMetaContext, append(metaData("disk", "a"), 1), one(repErrInvalid)}},
-		"contexts few":      {{optListMetaContext, metaData("disk", "abc")[:14], one(repErrInvalid)}},
-		"contexts count":    {{optListMetaContext, []byte("\x00\x00\x00\x04disk\xff\xff\xff\xff"), one(repErrInvalid)}},
-		"contexts long":     {{optListMetaContext, metaData("disk", long), one(repErrInvalid)}},
-		"contexts empty":    {{optListMetaContext, nil, one(repErrInvalid)}},
-		"set, simple":       {{optSetMetaContext, metaData("disk", contextAllocation), one(repErrInvalid)}},
-		"set": {{optStructuredReply, nil, acks()},
-			{optSetMetaContext, metaData("disk", contextAllocation, "x:y", contextAllocation), acks(allocationReply(selected))}},
-		"set nothing": {{optStructuredReply, nil, acks()},
-			{optSetMetaContext, metaData("disk"), acks()},
-			{optSetMetaContext, metaData("disk", "base:"), acks()}},
-		"set unknown": {{optStructuredReply, nil, acks()},
-			{optSetMetaContext, metaData("no", contextAllocation), one(repErrUnknown)},
-			{optSetMetaContext, []byte{1}, one(repErrInvalid)}},
-	}
 	exports := exporting(newFullDevice(1 << 20))
 	addr := serve(t, Options{Exports: exports})
-	for name, steps := range tests {
-		t.Run(name, func(t *testing.T) {
-			c := greeted(t, addr)
-			for _, s := range steps {
-				got := c.option(s.option, s.data)
-				if s.want != nil && !reflect.DeepEqual(got, s.want) {
-					t.Fatalf("option %d %q:\ngot  %+v\nwant %+v", s.option, s.data, got, s.want)
-				}
-				if s.option == optAbort {
-					c.closed()
-				}
-			}
-		})
+	for _, table := range []map[string][]step{exportOptions, replyOptions, contextOptions} {
+		for name, steps := range table {
+			t.Run(name, func(t *testing.T) { takeSteps(greeted(t, addr), steps) })
+		}
+	}
+}
+
+func takeSteps(c *client, steps []step) {
+	c.t.Helper()
+	for _, s := range steps {
+		got := c.option(s.option, s.data)
+		if s.want != nil && !reflect.DeepEqual(got, s.want) {
+			c.t.Fatalf("option %d %q:\ngot  %+v\nwant %+v", s.option, s.data, got, s.want)
+		}
+		if s.option == optAbort {
+			c.closed()
+		}
 	}
 }
 
