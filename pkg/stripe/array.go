@@ -37,7 +37,6 @@ type Array struct {
 	ledger     *ledger
 	seq        uint64          // of the newest version
 	number     uint64          // of the newest superblock that was tried
-	replied    chunk.Version   // newest version whose write has returned
 	target     chunk.Version   // newest version that somebody wants settled
 	leaseUntil time.Duration   // on opts.Clock
 	healing    map[uint64]bool // blocks that Heal works on: writers of them wait
@@ -260,7 +259,7 @@ func (a *Array) mark() {
 	var group sync.WaitGroup
 	for _, p := range a.peers {
 		if p.answers() {
-			group.Go(func() { _ = p.sync(nil) })
+			group.Go(func() { _ = p.syncAll() })
 		}
 	}
 	group.Wait()
@@ -281,6 +280,13 @@ func (a *Array) wantLocked(v chunk.Version) {
 	a.target = max(a.target, v)
 	for _, p := range a.peers {
 		p.pokeSync()
+	}
+}
+
+// settleLocked moves W as far as it may go.
+func (a *Array) settleLocked() {
+	if a.ledger.settle() {
+		a.broadcastLocked()
 	}
 }
 

@@ -33,7 +33,7 @@ const followBytes = 32 << 20
 func (a *Array) Follow(n int) error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if a.sb.Nodes[n].State != cluster.Out || !a.peers[n].up {
+	if p := a.peers[n]; a.sb.Nodes[n].State != cluster.Out || !p.up || p.unfit != nil {
 		return fmt.Errorf("node %s is not there to be resynced: %w", a.peers[n].ID, ErrInterrupted)
 	}
 	a.ledger.setFollow(n, following)
@@ -41,11 +41,12 @@ func (a *Array) Follow(n int) error {
 	return nil
 }
 
-// Unfollow ends what Follow began.
+// Unfollow ends what Follow began, but not a Join that is about to be recorded.
 func (a *Array) Unfollow(n int) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.ledger.setFollow(n, apart)
+	a.ledger.interrupt(n)
+	a.settleLocked()
 }
 
 // follows fails unless the node has followed without interruption.
@@ -63,6 +64,9 @@ func (a *Array) follows(n int) error {
 // is out since, there or here, that the other does not have.
 func (a *Array) Behind(ctx context.Context, n int, first, end uint64) ([]uint64, error) {
 	since := a.superblock().Nodes[n].Since
+	if a.superblock().Nodes[n].Behind {
+		since = 0 // it may also have what was trimmed, and forgotten since by all others
+	}
 	here, err := a.list(ctx, n, since, first, end)
 	if err != nil {
 		return nil, err
@@ -166,13 +170,27 @@ func (a *Array) join(ctx context.Context, n int) error {
 	}
 	// All that W has passed since Follow is acknowledged there. Now it is
 	// synced; a restart on the way would have ended the following.
-	if err := a.peers[n].sync(nil); err != nil {
+	if err := a.peers[n].syncAll(); err != nil {
 		return err
 	}
 	if err := a.advance(n, closing, joining); err != nil {
 		return err
 	}
-	return a.admitNode(ctx, n)
+	return a.commitNode(ctx, n)
+}
+
+// commitNode records that a joining node is in. Once some node has that record
+// the next gateway may trust it: so it is finished whatever happens to the
+// caller, and until then every version not settled counts the node as a holder.
+func (a *Array) commitNode(ctx context.Context, n int) error {
+	done := make(chan error, 1)
+	a.tasks.Go(func() { done <- a.admitNode(a.life, n) })
+	select {
+	case err := <-done:
+		return err
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 }
 
 // advance takes a node one step further, unless it was interrupted.
@@ -278,8 +296,11 @@ func (a *Array) inventory(ctx context.Context, first, end uint64) (
 	held, newest = map[stored]chunk.Version{}, map[uint64]chunk.Version{}
 	settled := a.Status().Watermark
 	for n, p := range a.peers {
-		if !p.speaks() {
+		if a.superblock().Nodes[n].State != cluster.In {
 			continue
+		}
+		if !p.answers() {
+			return nil, nil, fmt.Errorf("list what node %s has: %w", p.ID, ErrTooFewNodes)
 		}
 		entries, err := a.list(ctx, n, 0, first, end)
 		if err != nil {

@@ -314,7 +314,7 @@ func (h *healer) drop(ctx context.Context, useful []slot) error {
 		return nil
 	}
 	for _, at := range useful {
-		if err := h.peers[at.node].sync(nil); err != nil {
+		if err := h.peers[at.node].syncAll(); err != nil {
 			return err
 		}
 	}

@@ -25,6 +25,7 @@ type ledger struct {
 	nodes       []node           // by index in the superblock
 
 	watermark chunk.Version // W: every version up to it is settled
+	replied   chunk.Version // the newest whose holders all have it
 	writes    []*write      // above W, oldest first
 	latest    map[uint64]*write
 	bytes     int64 // payload in writes
@@ -221,7 +222,7 @@ func (l *ledger) arrange(w *write) {
 	for _, c := range former {
 		c.gone = !slices.Contains(w.copies, c)
 	}
-	w.maybeReply(l.writeQuorum)
+	l.maybeReply(w)
 }
 
 func (l *ledger) copyTo(w *write, former []*copied, index uint8, n int8, counts bool) {
@@ -275,14 +276,22 @@ func (w *write) reached(state copyState, quorum int) bool {
 	return w.held() >= quorum
 }
 
-func (w *write) maybeReply(quorum int) {
-	if !w.reached(acknowledged, quorum) {
+func (l *ledger) maybeReply(w *write) {
+	if w.isReplied() || !w.reached(acknowledged, l.writeQuorum) {
 		return
 	}
+	l.replied = max(l.replied, w.version)
+	close(w.replied)
+}
+
+// isReplied reports whether all holders have had the version: only then does
+// it outlive the gateway, and may be shown to anybody.
+func (w *write) isReplied() bool {
 	select {
 	case <-w.replied:
+		return true
 	default:
-		close(w.replied)
+		return false
 	}
 }
 
@@ -344,36 +353,39 @@ func (l *ledger) acknowledge(n int, batch []item, instance chunk.InstanceID) {
 		}
 		it.state, it.instance = acknowledged, instance
 		l.nodes[n].unsynced = append(l.nodes[n].unsynced, it)
-		it.maybeReply(l.writeQuorum)
+		l.maybeReply(it.write)
 	}
 }
 
-// takeUnsynced hands out what a Sync that begins now will cover.
+// takeUnsynced hands out what a Sync that begins now will cover: all of it is
+// acknowledged by the instance that the node is known by.
 func (l *ledger) takeUnsynced(n int) []item {
 	list := l.nodes[n].unsynced
 	l.nodes[n].unsynced = nil
 	return list
 }
 
-// sync notes that instance of node n has made these chunks, and the watermark
-// that it was told, durable. Chunks that another instance acknowledged are
-// still not known to be there.
-func (l *ledger) sync(n int, list []item, instance chunk.InstanceID, told chunk.Version) {
+// synced notes that instance of node n, which acknowledged these chunks before
+// the Sync began, has made them durable, and the watermark that it was told.
+func (l *ledger) synced(n int, list []item, instance chunk.InstanceID, told chunk.Version) {
 	l.nodes[n].mark = max(l.nodes[n].mark, told)
 	for _, it := range list {
-		switch {
-		case it.gone || it.state != acknowledged:
-		case it.instance == instance:
+		if it.holds(instance) {
 			it.state = synced
-		default:
-			l.nodes[n].unsynced = append(l.nodes[n].unsynced, it)
 		}
 	}
 }
 
-// unsync puts back what a failed Sync was to cover.
+// unsync puts back what a failed Sync was to cover, but for what the node has
+// lost since by a restart: that is queued again.
 func (l *ledger) unsync(n int, list []item) {
+	list = slices.DeleteFunc(list, func(it item) bool { return !it.holds(l.nodes[n].instance) })
 	l.nodes[n].unsynced = append(list, l.nodes[n].unsynced...)
+}
+
+// holds reports whether instance has the copy, in its memory.
+func (it item) holds(instance chunk.InstanceID) bool {
+	return !it.gone && it.state == acknowledged && it.instance == instance
 }
 
 // restarted notes that node n is now known by another instance: what an older

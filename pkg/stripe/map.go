@@ -16,6 +16,7 @@ func (a *Array) Allocated(ctx context.Context, first uint64, n int) ([]bool, err
 	if err := a.enter(ctx); err != nil {
 		return nil, fmt.Errorf("map blocks from %d: %w", first, err)
 	}
+	unsettled := a.unsettled(first, n)
 	newest := make([]chunk.Entry, n)
 	asked := 0
 	needed := len(a.peers) - a.geo.Width() + 1
@@ -35,7 +36,7 @@ func (a *Array) Allocated(ctx context.Context, first uint64, n int) ([]bool, err
 		return nil, fmt.Errorf("map blocks from %d: %d of %d nodes: %w (%v)",
 			first, asked, needed, ErrTooFewNodes, last)
 	}
-	return a.mergeMap(first, newest), nil
+	return a.mergeMap(first, newest, unsettled), nil
 }
 
 // speaks reports whether the node's word on its own chunks counts.
@@ -69,15 +70,30 @@ func (p *peer) mapBlocks(ctx context.Context, first uint64, newest []chunk.Entry
 	return nil
 }
 
-// mergeMap puts what is not settled above what the nodes listed.
-func (a *Array) mergeMap(first uint64, newest []chunk.Entry) []bool {
+// unsettled returns the versions of blocks that are not settled; nil where
+// there is none.
+func (a *Array) unsettled(first uint64, n int) []*write {
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	list := make([]*write, n)
+	for i := range list {
+		list[i] = a.ledger.latest[first+uint64(i)]
+	}
+	return list
+}
+
+// mergeMap puts what is not settled above what the nodes listed. That counts
+// also where it was settled meanwhile: a node that restarted lists it late. A
+// tombstone that is not on all holders yet is nothing to rely on.
+func (a *Array) mergeMap(first uint64, newest []chunk.Entry, before []*write) []bool {
 	allocated := make([]bool, len(newest))
-	for i, e := range newest {
-		allocated[i] = e.Version != 0 && !e.Tombstone
-		if w := a.ledger.latest[first+uint64(i)]; w != nil {
-			allocated[i] = w.chunks != nil
+	for i, w := range a.unsettled(first, len(newest)) {
+		if w == nil {
+			w = before[i]
+		}
+		allocated[i] = newest[i].Version != 0 && !newest[i].Tombstone
+		if w != nil {
+			allocated[i] = w.chunks != nil || !w.isReplied()
 		}
 	}
 	return allocated

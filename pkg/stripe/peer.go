@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"time"
 
@@ -150,7 +151,7 @@ func (p *peer) alive(sent time.Duration, pulse chunk.Pulse) {
 		p.up, p.trouble = true, ""
 		a.opts.Logger.Info("node answers", "volume", a.sb.Name, "node", p.ID)
 	}
-	p.answered, p.closed, p.unfit, p.suspect = sent, false, nil, false
+	p.answered, p.closed, p.suspect = sent, false, false
 	a.renewLocked()
 	poke(p.work)
 	poke(p.dirty)
@@ -188,7 +189,7 @@ func (p *peer) meet(ctx context.Context) error {
 
 // examineLocked says whether a card has all that the superblock counts on.
 func (p *peer) examineLocked(m cluster.Member, store chunk.StoreID, w chunk.Version) *unfit {
-	mark := p.array.ledger.nodes[p.n].mark
+	mark := max(m.Mark, p.array.ledger.nodes[p.n].mark)
 	switch {
 	case store != m.Store && (m.State == cluster.In || m.Since > 0):
 		return &unfit{has: 0, why: fmt.Errorf("its card is %s, recorded is %s: %w", store, m.Store, errForeign)}
@@ -216,7 +217,11 @@ func (p *peer) failed(err error) {
 	defer a.mu.Unlock()
 	p.up = false
 	p.closed = errors.Is(err, chunk.ErrUnavailable) && !errors.Is(err, context.DeadlineExceeded)
+	if errors.Is(err, chunk.ErrReadOnly) {
+		p.unfit = &unfit{has: math.MaxUint64, why: err}
+	}
 	a.ledger.interrupt(p.n) // what it misses now, a new resync will find
+	a.settleLocked()
 	if why := err.Error(); why != p.trouble && a.err == nil {
 		p.trouble = why
 		a.opts.Logger.Warn("node does not answer", "volume", a.sb.Name, "node", p.ID, "error", err)
@@ -317,15 +322,20 @@ func (p *peer) syncLoop() {
 
 // syncOnce does one sync, if one is wanted, and reports whether it went well.
 func (p *peer) syncOnce() bool {
-	list := p.syncList()
+	list, known := p.syncList()
 	if list == nil {
 		return false
 	}
-	return p.sync(list) == nil
+	return p.sync(list, known) == nil
 }
 
-// sync makes the node's chunks in list, and W, durable.
-func (p *peer) sync(list []item) error {
+// syncAll makes durable all that the node has acknowledged as it is known now.
+func (p *peer) syncAll() error { return p.sync(nil, p.instance()) }
+
+// sync makes durable W and the node's chunks in list, all of which were
+// acknowledged by the instance known. It fails when another one answers: that
+// may have lost what was acknowledged.
+func (p *peer) sync(list []item, known chunk.InstanceID) error {
 	a := p.array
 	ctx, cancel := context.WithTimeout(a.life, syncPatience*a.opts.NodeTimeout)
 	defer cancel()
@@ -333,6 +343,8 @@ func (p *peer) sync(list []item) error {
 	ack, err := p.Store.Sync(ctx, term)
 	if err != nil {
 		p.failed(fmt.Errorf("sync: %w", err))
+	} else if ack.Instance != known {
+		err = fmt.Errorf("sync: node %s has restarted: %w", p.ID, chunk.ErrUnavailable)
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -340,21 +352,20 @@ func (p *peer) sync(list []item) error {
 		a.ledger.unsync(p.n, list)
 		return err
 	}
-	a.ledger.sync(p.n, list, ack.Instance, term.Watermark)
-	if a.ledger.settle() {
-		a.broadcastLocked()
-	}
+	a.ledger.synced(p.n, list, known, term.Watermark)
+	a.settleLocked()
 	return nil
 }
 
-// syncList returns what a sync would cover, or nil when none is wanted.
-func (p *peer) syncList() []item {
+// syncList returns what a sync would cover, or nil when none is wanted, and the
+// instance that has acknowledged it.
+func (p *peer) syncList() ([]item, chunk.InstanceID) {
 	a := p.array
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	wanted := func(it item) bool { return it.version <= a.target }
 	if !p.up || !slices.ContainsFunc(a.ledger.nodes[p.n].unsynced, wanted) {
-		return nil
+		return nil, chunk.InstanceID{}
 	}
-	return a.ledger.takeUnsynced(p.n)
+	return a.ledger.takeUnsynced(p.n), a.ledger.nodes[p.n].instance
 }

@@ -41,7 +41,11 @@ func (a *Array) ReadAt(ctx context.Context, p []byte, off int64) error {
 	}
 	for len(p) > 0 {
 		n := min(len(p), maxRead)
-		if err := a.readSpans(ctx, a.cut(p[:n], off)); err != nil {
+		spans := a.cut(p[:n], off)
+		if err := a.awaitReplied(ctx, spans); err != nil {
+			return err
+		}
+		if err := a.readSpans(ctx, spans); err != nil {
 			return err
 		}
 		p, off = p[n:], off+int64(n)
@@ -72,6 +76,34 @@ func (a *Array) newSpan(block uint64, lo int, dst []byte) *span {
 		dst, at = dst[n:], at+n
 	}
 	return s
+}
+
+// awaitReplied waits until what the spans show is on all holders: a version
+// whose write was given up may not be, and the gateway's death could undo it
+// after somebody has read it (I10).
+func (a *Array) awaitReplied(ctx context.Context, spans []*span) error {
+	for _, s := range spans {
+		for w := a.unreplied(s.block); w != nil; w = a.unreplied(s.block) {
+			select {
+			case <-w.replied:
+			case <-ctx.Done():
+				return fmt.Errorf("read block %d: %w: %w", s.block, ErrTooFewNodes, context.Cause(ctx))
+			case <-a.life.Done():
+				return fmt.Errorf("read block %d: %w", s.block, a.Err())
+			}
+		}
+	}
+	return nil
+}
+
+// unreplied returns the newest version of a block if its holders lack it.
+func (a *Array) unreplied(block uint64) *write {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if w := a.ledger.latest[block]; w != nil && !w.isReplied() {
+		return w
+	}
+	return nil
 }
 
 // readSpans reads each data chunk from its home, one request a node, and what

@@ -56,11 +56,13 @@ func (a *Array) declareOut(nodes []int) {
 			if m.State == cluster.In {
 				m.State, m.Since = cluster.Out, sb.Watermark
 			}
-			if unfit := a.peers[n].unfit; unfit != nil {
-				m.Since, m.Behind = min(m.Since, unfit.has), true
+			if u := a.peers[n].unfit; u != nil {
+				m.Behind = m.Behind || u.has < m.Since
+				m.Since = min(m.Since, u.has)
 			}
 		}
 	})
+	a.forgive()
 	for _, n := range nodes {
 		id := a.peers[n].ID
 		if err == nil {
@@ -71,9 +73,21 @@ func (a *Array) declareOut(nodes []int) {
 	}
 }
 
+// forgive ends the verdict on cards of which the superblock says now how little
+// they have: a resync can fill them.
+func (a *Array) forgive() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for i, p := range a.peers {
+		if m := a.sb.Nodes[i]; p.unfit != nil && m.State != cluster.In && m.Since <= p.unfit.has {
+			p.unfit = nil
+		}
+	}
+}
+
 // unfit says why a node that answers is not the one that the superblock
 // records: its card was replaced, or has lost synced data.
 type unfit struct {
-	has chunk.Version // every version up to it is there all the same
+	has chunk.Version // every version up to it that W has passed is there all the same
 	why error
 }

@@ -44,7 +44,7 @@ func (a *Array) Discard(ctx context.Context, block uint64) error {
 // Flush that fails has changed nothing: the next needs the same.
 func (a *Array) Flush(ctx context.Context) error {
 	a.mu.Lock()
-	newest := a.replied
+	newest := a.ledger.replied
 	a.mu.Unlock()
 	if err := a.enter(ctx); err != nil {
 		return fmt.Errorf("flush: %w", err)
@@ -93,9 +93,6 @@ func (a *Array) write(ctx context.Context, block uint64, chunks [][]byte, s spac
 	case <-a.life.Done():
 		return fmt.Errorf("write block %d: %w", block, a.Err())
 	}
-	a.mu.Lock()
-	a.replied = max(a.replied, w.version)
-	a.mu.Unlock()
 	return nil
 }
 
