@@ -140,13 +140,25 @@ func watched(t *testing.T, server *exportServer, test func(t *testing.T, k *fake
 		k := newFakeKernel()
 		n := &fakeNet{servers: map[string]*exportServer{"a": server}}
 		ctx, cancel := context.WithCancel(t.Context())
-		defer cancel()
 		opts := Options{Device: "/dev/nbd3", Volume: "photos", Servers: []string{"a", "b"}}
 		done := make(chan error, 1)
 		go func() { done <- run(ctx, opts, k, n.dial) }()
 		synctest.Wait()
+		defer cancel() // also when test gives up
 		test(t, k, n, cancel, done)
 	})
+}
+
+// result is how the watch ended; it must, within a minute of fake time.
+func result(t *testing.T, done <-chan error) error {
+	t.Helper()
+	select {
+	case err := <-done:
+		return err
+	case <-time.After(time.Minute):
+		t.Fatal("the watch goes on")
+		return nil
+	}
 }
 
 func TestAttachGivesTheKernelWhatItNeeds(t *testing.T) {
@@ -163,7 +175,7 @@ func TestAttachGivesTheKernelWhatItNeeds(t *testing.T) {
 			t.Errorf("%d connections, want %d", k.sockets(), DefaultConnections)
 		}
 		stop()
-		if err := <-done; err != nil || k.device == nil {
+		if err := result(t, done); err != nil || k.device == nil {
 			t.Errorf("after the watch was stopped: error %v, device %v; want it attached", err, k.device)
 		}
 	})
@@ -218,7 +230,7 @@ func TestWatchRefusesAnotherIncarnation(t *testing.T) {
 			change(changed)
 			n.set("a", changed)
 			k.kill(4)
-			err := <-done
+			err := result(t, done)
 			if !errors.Is(err, ErrChanged) || len(k.calls) > 0 {
 				t.Errorf("%s: error %v, kernel calls %v; want ErrChanged and none", name, err, k.calls)
 			}
@@ -250,7 +262,7 @@ func TestWatchEndsWhenDetached(t *testing.T) {
 		if err := detach(k, "/dev/nbd3", 3, false, func(string) error { return nil }); err != nil {
 			t.Fatal(err)
 		}
-		if err := <-done; err != nil {
+		if err := result(t, done); err != nil {
 			t.Errorf("the watch ended with %v", err)
 		}
 	})
@@ -295,7 +307,9 @@ func TestAttachRefusesADeviceOfAnotherExport(t *testing.T) {
 		stop()
 		<-done
 		n.set("a", photos(2))
-		err := run(t.Context(), Options{Device: "/dev/nbd3", Volume: "photos", Servers: []string{"a"}}, k, n.dial)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		err := run(ctx, Options{Device: "/dev/nbd3", Volume: "photos", Servers: []string{"a"}}, k, n.dial)
 		if !errors.Is(err, ErrInUse) {
 			t.Errorf("error %v, want ErrInUse", err)
 		}
