@@ -339,9 +339,20 @@ const rest = 10 * time.Second
 
 var errPreempted = errors.New("a node has returned")
 
-// Lose gives up a node that is out, for good. It refuses while any block lacks
-// a chunk without it.
+// Lose gives up a node that is out, for good. It refuses what MayLose does.
 func (m *Manager) Lose(ctx context.Context, n int) error {
+	if err := m.MayLose(ctx, n); err != nil {
+		return err
+	}
+	return m.array.Lose(ctx, n)
+}
+
+// MayLose says why a node cannot be given up: it is not out, too few would be
+// left, or a block lacks a chunk without it.
+func (m *Manager) MayLose(ctx context.Context, n int) error {
+	if err := m.array.MayLose(n); err != nil {
+		return err
+	}
 	if err := m.count(ctx); err != nil {
 		return err
 	}
@@ -349,12 +360,24 @@ func (m *Manager) Lose(ctx context.Context, n int) error {
 		return fmt.Errorf("%d blocks lack chunks until they are rebuilt, wait for that: %w",
 			lacking, stripe.ErrRefused)
 	}
-	return m.array.Lose(ctx, n)
+	return nil
 }
 
-// Replace takes the card of a node that is not in for gone. It refuses while
-// any block cannot be read without it.
+// Replace takes the card of a node that is not in for gone. It refuses what
+// MayReplace does.
 func (m *Manager) Replace(ctx context.Context, n int) error {
+	if err := m.MayReplace(ctx, n); err != nil {
+		return err
+	}
+	return m.array.Replace(ctx, n)
+}
+
+// MayReplace says why a node's card cannot be taken for gone: the node is in,
+// or a block cannot be read without it.
+func (m *Manager) MayReplace(ctx context.Context, n int) error {
+	if err := m.array.MayReplace(n); err != nil {
+		return err
+	}
 	for first := uint64(0); first < m.array.Geometry().Blocks(); first += window {
 		unreadable, err := m.array.Unreadable(ctx, first, first+window)
 		if err != nil {
@@ -365,7 +388,7 @@ func (m *Manager) Replace(ctx context.Context, n int) error {
 				unreadable, first, stripe.ErrRefused)
 		}
 	}
-	return m.array.Replace(ctx, n)
+	return nil
 }
 
 // count counts the blocks that lack chunks.

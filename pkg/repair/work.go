@@ -37,13 +37,17 @@ type Status struct {
 	Paused         bool
 	UnderProtected int // blocks that lack chunks on nodes that are in
 	Scrub          ScrubReport
+	ScrubAsked     bool // one will begin as soon as nothing is more urgent
 }
 
 // Status returns the state of repair.
 func (m *Manager) Status() Status {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return Status{Job: m.job, Paused: m.paused, UnderProtected: m.lacking, Scrub: m.scrub}
+	return Status{
+		Job: m.job, Paused: m.paused, UnderProtected: m.lacking,
+		Scrub: m.scrub, ScrubAsked: m.scrubs > 0,
+	}
 }
 
 // Pause holds all jobs until Resume.
@@ -77,6 +81,12 @@ func (m *Manager) begin(k kind, node chunk.NodeID) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.job = Progress{Kind: string(k), Node: node, Started: time.Now()}
+	switch k {
+	case resync:
+		m.opts.Logger.Info("resync begins", "node", node)
+	case rebuild, scrub:
+		m.opts.Logger.Info(string(k) + " begins")
+	}
 }
 
 func (m *Manager) end() Progress {

@@ -13,10 +13,8 @@ import (
 // too few nodes. The text says why, and what to do.
 var ErrRefused = errors.New("refused")
 
-// Lose gives a node up: it has no vote any more, so the quorum shrinks by one.
-// The caller has made sure that no block lacks a chunk without it. Errors:
-// ErrRefused, ErrTooFewNodes.
-func (a *Array) Lose(ctx context.Context, n int) error {
+// MayLose says why a node cannot be given up; nil when its state allows it.
+func (a *Array) MayLose(n int) error {
 	sb := a.superblock()
 	switch m := sb.Nodes[n]; {
 	case m.State != cluster.Out:
@@ -25,16 +23,34 @@ func (a *Array) Lose(ctx context.Context, n int) error {
 		return fmt.Errorf("without node %s there would be %d nodes, a block needs %d: %w",
 			m.ID, sb.Members()-1, sb.Geometry.Width(), ErrRefused)
 	}
+	return nil
+}
+
+// Lose gives a node up: it has no vote any more, so the quorum shrinks by one.
+// The caller has made sure that no block lacks a chunk without it. Errors:
+// ErrRefused, ErrTooFewNodes.
+func (a *Array) Lose(ctx context.Context, n int) error {
+	if err := a.MayLose(n); err != nil {
+		return err
+	}
 	return a.update(ctx, func(next *cluster.Superblock) { next.Nodes[n].State = cluster.Lost })
+}
+
+// MayReplace says why a node's card cannot be taken for gone; nil when the
+// node's state allows it.
+func (a *Array) MayReplace(n int) error {
+	if m := a.superblock().Nodes[n]; m.State == cluster.In {
+		return fmt.Errorf("node %s is in and serves: stop it first: %w", m.ID, ErrRefused)
+	}
+	return nil
 }
 
 // Replace takes a node's card for gone, so that whatever card stands in it is
 // filled anew. The caller has made sure that every block can be read without
 // it. Errors: ErrRefused, ErrTooFewNodes.
 func (a *Array) Replace(ctx context.Context, n int) error {
-	sb := a.superblock()
-	if m := sb.Nodes[n]; m.State == cluster.In {
-		return fmt.Errorf("node %s is in and serves: stop it first: %w", m.ID, ErrRefused)
+	if err := a.MayReplace(n); err != nil {
+		return err
 	}
 	err := a.update(ctx, func(next *cluster.Superblock) {
 		m := &next.Nodes[n]
