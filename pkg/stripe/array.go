@@ -34,6 +34,7 @@ type Array struct {
 
 	mu         sync.Mutex          // guards all below; never kept across I/O
 	sb         *cluster.Superblock // the durable one; never changed in place
+	recovering bool                // what the last term left open is being decided
 	ledger     *ledger
 	seq        uint64          // of the newest version
 	number     uint64          // of the newest superblock that was tried
@@ -57,7 +58,7 @@ func newArray(opts Options, o *opening) (*Array, error) {
 		opts: opts, volume: o.sb.Volume, geo: o.sb.Geometry, code: code, place: place,
 		epoch: o.epoch, nonce: o.nonce,
 		life: life, stop: stop, super: make(chan struct{}, 1), damage: make(chan uint64, damageQueue),
-		sb: o.sb, ledger: newLedger(o.sb, place, o.watermark), number: o.sb.Number,
+		sb: o.sb, ledger: newLedger(o.sb, place, o.watermark), number: o.sb.Number, recovering: true,
 		healing: map[uint64]bool{}, hedges: hedgeBurst, changed: make(chan struct{}),
 	}
 	for i := range o.sb.Nodes {

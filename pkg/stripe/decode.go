@@ -11,6 +11,7 @@ import (
 // answer is what one node said of one chunk of a block.
 type answer struct {
 	chunk.Chunk
+	node      int
 	index     uint8
 	data      []byte
 	authority bool // from the chunk's home, which is in
@@ -85,7 +86,7 @@ func (q question) ask(ctx context.Context, block uint64, off, n int, atMost chun
 	}
 	answers := make([]answer, len(got))
 	for i, c := range got {
-		answers[i] = answer{c, q.indexes[i], gets[i].Dst, q.authority}
+		answers[i] = answer{c, q.n, q.indexes[i], gets[i].Dst, q.authority}
 	}
 	return answers
 }

@@ -124,8 +124,8 @@ func newLedger(sb *cluster.Superblock, place *cluster.Placement, watermark chunk
 }
 
 // setSuperblock takes note of who is in, and places anew what must be.
-func (l *ledger) setSuperblock(sb *cluster.Superblock) {
-	l.members, l.writeQuorum = sb.Nodes, sb.WriteQuorum()
+func (l *ledger) setSuperblock(sb *cluster.Superblock, writeQuorum int) {
+	l.members, l.writeQuorum = sb.Nodes, writeQuorum
 	l.arrangeAll()
 }
 

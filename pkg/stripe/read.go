@@ -253,14 +253,26 @@ func (a *Array) decodeSpan(ctx context.Context, s *span) error {
 func (a *Array) tryDecode(ctx context.Context, s *span) (err error, final bool) {
 	off, n := s.chunkRange(a.geo.ChunkSize())
 	d := newDecoding(a.geo)
-	answers := 0
+	answered := map[int]bool{}
 	for got := range a.askAll(ctx, s.block, off, n, 0) {
-		answers++
+		answered[got.node] = true
 		if d.add(got) {
 			break
 		}
 	}
-	return d.into(a, s, off), answers >= len(a.place.Place(s.block))
+	return d.into(a, s, off), len(answered) >= a.witnesses(s.block)
+}
+
+// witnesses returns how many nodes may hold a chunk of the block: its homes,
+// and all others once a home is not in.
+func (a *Array) witnesses(block uint64) int {
+	placed, sb := a.place.Place(block), a.superblock()
+	for _, home := range placed[:a.geo.Width()] {
+		if sb.Nodes[home].State != cluster.In {
+			return len(placed)
+		}
+	}
+	return a.geo.Width()
 }
 
 // chunkRange returns the range of each chunk that decoding the span needs.

@@ -35,7 +35,14 @@ func (a *Array) recover(ctx context.Context, o *opening) error {
 	if len(blocks) > 0 {
 		a.opts.Logger.Info("recovered blocks", "volume", a.superblock().Name, "blocks", len(blocks))
 	}
-	return a.settleAll(ctx)
+	if err := a.settleAll(ctx); err != nil {
+		return err
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.recovering = false
+	a.ledger.setSuperblock(a.sb, a.writeQuorumLocked())
+	return nil
 }
 
 // listUnsettled lists, by block, what the nodes that granted have above W.

@@ -146,7 +146,16 @@ func (a *Array) enoughHoldersLocked(placed []uint8) bool {
 			n++
 		}
 	}
-	return n >= a.sb.WriteQuorum()
+	return n >= a.writeQuorumLocked()
+}
+
+// writeQuorumLocked returns how many chunks a write needs at least. Recovery
+// may have to do with the nodes that are in: no other comes in before it ends.
+func (a *Array) writeQuorumLocked() int {
+	if a.recovering {
+		return min(a.sb.WriteQuorum(), a.sb.CountIn())
+	}
+	return a.sb.WriteQuorum()
 }
 
 func (a *Array) holdersLocked(placed []uint8) []int8 {
