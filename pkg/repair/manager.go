@@ -117,6 +117,7 @@ func (m *Manager) Run(ctx context.Context) {
 			return
 		case block := <-m.array.Damage():
 			m.mend(ctx, block)
+			changed = true // what is damaged lacks protection
 		}
 		changed = m.observe() || changed
 		switch n, what := m.next(scrubbed, reclaimed); what {
@@ -134,6 +135,7 @@ func (m *Manager) Run(ctx context.Context) {
 		case scrub:
 			scrubbed = time.Now()
 			m.scrubAll(ctx)
+			changed = true
 		}
 		if changed {
 			changed = m.count(ctx) != nil

@@ -19,7 +19,7 @@ import (
 //	all synced, and all older versions settled: W passes it
 type ledger struct {
 	width       int // k+m
-	writeQuorum int
+	writeQuorum int // chunks that a version needs before it is replied to or settled
 	place       *cluster.Placement
 	members     []cluster.Member // of the durable superblock
 	nodes       []node           // by index in the superblock
@@ -117,15 +117,20 @@ func (it item) size() int {
 
 func newLedger(sb *cluster.Superblock, place *cluster.Placement, watermark chunk.Version) *ledger {
 	return &ledger{
-		width: sb.Geometry.Width(), writeQuorum: sb.WriteQuorum(), place: place,
+		width: sb.Geometry.Width(), writeQuorum: settleQuorum(sb), place: place,
 		members: sb.Nodes, nodes: make([]node, len(sb.Nodes)),
 		watermark: watermark, latest: map[uint64]*write{},
 	}
 }
 
+// settleQuorum is the write quorum, or as many nodes as are in: a version that
+// was admitted while there were more must not wait for nodes that can come in
+// only when it is settled.
+func settleQuorum(sb *cluster.Superblock) int { return min(sb.WriteQuorum(), sb.CountIn()) }
+
 // setSuperblock takes note of who is in, and places anew what must be.
-func (l *ledger) setSuperblock(sb *cluster.Superblock, writeQuorum int) {
-	l.members, l.writeQuorum = sb.Nodes, writeQuorum
+func (l *ledger) setSuperblock(sb *cluster.Superblock) {
+	l.members, l.writeQuorum = sb.Nodes, settleQuorum(sb)
 	l.arrangeAll()
 }
 

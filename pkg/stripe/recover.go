@@ -41,7 +41,6 @@ func (a *Array) recover(ctx context.Context, o *opening) error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.recovering = false
-	a.ledger.setSuperblock(a.sb, a.writeQuorumLocked())
 	return nil
 }
 

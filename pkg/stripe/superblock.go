@@ -27,7 +27,7 @@ func (a *Array) update(ctx context.Context, change func(*cluster.Superblock)) er
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.sb = next
-	a.ledger.setSuperblock(next, a.writeQuorumLocked())
+	a.ledger.setSuperblock(next)
 	a.settleLocked() // a node that went out may be all that W waited for
 	a.broadcastLocked()
 	for _, p := range a.peers {

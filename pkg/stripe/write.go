@@ -153,7 +153,7 @@ func (a *Array) enoughHoldersLocked(placed []uint8) bool {
 // may have to do with the nodes that are in: no other comes in before it ends.
 func (a *Array) writeQuorumLocked() int {
 	if a.recovering {
-		return min(a.sb.WriteQuorum(), a.sb.CountIn())
+		return settleQuorum(a.sb)
 	}
 	return a.sb.WriteQuorum()
 }
