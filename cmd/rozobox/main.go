@@ -27,7 +27,7 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	if err == nil {
 		return 0
 	}
-	if errors.Is(err, errDegraded) {
+	if errors.Is(err, errDegraded) || errors.Is(err, errMended) {
 		return exitDegraded
 	}
 	fmt.Fprintln(stderr, "rozobox:", err)

@@ -6,7 +6,7 @@ import (
 
 // Exit statuses other than 0; the help texts explain them.
 const (
-	exitDegraded = 1
+	exitDegraded = 1 // degraded now, or until a scrub mended it
 	exitError    = 2
 )
 
@@ -29,6 +29,9 @@ func newRoot() *cobra.Command {
 		newGateway(),
 		newVolume(),
 		newStatus(),
+		newNode(),
+		newRepair(),
+		newScrub(),
 		newAttach(),
 		newDetach(),
 		newVersion(),

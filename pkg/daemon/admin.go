@@ -28,6 +28,9 @@ const (
 	maxAdminHeader = 16 << 10
 	// changeTimeout bounds the making or deleting of a volume.
 	changeTimeout = 30 * time.Second
+	// memberTimeout bounds a change of a node: all blocks are listed twice on
+	// all cards, tens of seconds for a volume of millions.
+	memberTimeout = 5 * time.Minute
 	// adminPatience bounds every other phase of a connection.
 	adminPatience = 10 * time.Second
 	// statusEvery bounds how often all nodes are asked for their figures,
@@ -53,10 +56,15 @@ type failure struct {
 
 // admin is the admin API:
 //
-//	GET    /healthz          200 when all volumes are served, else 503
-//	GET    /v1/status        Status
-//	POST   /v1/volumes       NewVolume; answers 201 and VolumeStatus
-//	DELETE /v1/volumes/NAME  204
+//	GET    /healthz                200 when all volumes are served, else 503
+//	GET    /v1/status              Status
+//	POST   /v1/volumes             NewVolume; answers 201 and VolumeStatus
+//	DELETE /v1/volumes/NAME        204
+//	GET    /v1/volumes/NAME/scrub  ScrubReport
+//	POST   /v1/volumes/NAME/scrub  202 and ScrubReport, of the one before
+//	POST   /v1/nodes/ID/lost       NodeChange
+//	POST   /v1/nodes/ID/replace    NodeChange
+//	POST   /v1/repair              Pace; answers Pace
 //
 // What only reads is open to whoever reaches the address. What changes
 // something must be signed with the gateway's private key (see verifier):
@@ -64,6 +72,8 @@ type failure struct {
 type admin struct {
 	gateway  *Gateway
 	verifier *verifier
+
+	members chan struct{} // a lock that spans I/O: one change of a node at a time
 
 	turn   chan struct{} // a lock that spans I/O: guards status and asked
 	status *Status
@@ -74,6 +84,7 @@ func newAdmin(g *Gateway) *admin {
 	return &admin{
 		gateway:  g,
 		verifier: &verifier{key: g.key, started: g.started, seen: make(map[int64]bool)},
+		members:  make(chan struct{}, 1),
 		turn:     make(chan struct{}, 1),
 	}
 }
@@ -84,7 +95,8 @@ func (g *Gateway) serveAdmin(ctx context.Context) error {
 		Handler:           newAdmin(g).handler(),
 		ReadHeaderTimeout: adminPatience,
 		ReadTimeout:       adminPatience,
-		WriteTimeout:      changeTimeout + adminPatience,
+		WriteTimeout:      memberTimeout + adminPatience,
+		BaseContext:       func(net.Listener) context.Context { return ctx },
 		IdleTimeout:       adminPatience,
 		MaxHeaderBytes:    maxAdminHeader,
 		ErrorLog:          slog.NewLogLogger(g.logger.Handler(), slog.LevelWarn),
@@ -108,6 +120,11 @@ func (a *admin) handler() http.Handler {
 	mux.HandleFunc("GET /v1/status", a.showStatus)
 	mux.Handle("POST /v1/volumes", a.signed(a.createVolume))
 	mux.Handle("DELETE /v1/volumes/{name}", a.signed(a.deleteVolume))
+	mux.HandleFunc("GET /v1/volumes/{name}/scrub", a.showScrub)
+	mux.Handle("POST /v1/volumes/{name}/scrub", a.signed(a.startScrub))
+	mux.Handle("POST /v1/nodes/{id}/lost", a.signed(a.changeMember(giveUp)))
+	mux.Handle("POST /v1/nodes/{id}/replace", a.signed(a.changeMember(replaceCard)))
+	mux.Handle("POST /v1/repair", a.signed(a.setPace))
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		// A page whose name was made to point here reads nothing either.
 		if !literalHost(r.Host) {
@@ -128,8 +145,11 @@ func literalHost(hostport string) bool {
 	return err == nil || host == "localhost"
 }
 
+// change is a handler of what changes something.
+type change func(w http.ResponseWriter, r *http.Request, body []byte)
+
 // signed lets only verified requests pass, with their body in memory.
-func (a *admin) signed(next func(w http.ResponseWriter, r *http.Request, body []byte)) http.Handler {
+func (a *admin) signed(next change) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxAdminBody))
 		if err != nil {
@@ -240,11 +260,11 @@ func (a *admin) deleteVolume(w http.ResponseWriter, r *http.Request, _ []byte) {
 // statusOf translates what went wrong into HTTP, here and nowhere else.
 func statusOf(err error) int {
 	switch {
-	case errors.Is(err, stripe.ErrExists):
+	case errors.Is(err, stripe.ErrExists), errors.Is(err, stripe.ErrRefused):
 		return http.StatusConflict
-	case errors.Is(err, errNoVolume):
+	case errors.Is(err, errNoVolume), errors.Is(err, errNoNode):
 		return http.StatusNotFound
-	case errors.Is(err, stripe.ErrTooFewNodes), errors.Is(err, stripe.ErrDeposed):
+	case errors.Is(err, stripe.ErrTooFewNodes), errors.Is(err, stripe.ErrDeposed), errors.Is(err, errNotServed):
 		return http.StatusServiceUnavailable
 	}
 	return http.StatusInternalServerError

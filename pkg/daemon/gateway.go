@@ -39,6 +39,7 @@ type Gateway struct {
 	endWork context.CancelFunc
 	tasks   sync.WaitGroup // volumes, and the search for them
 	ready   chan struct{}  // closed once the volumes found first were tried
+	pace    pacer          // of all repair
 
 	mu      sync.Mutex // guards all below; never kept across I/O
 	volumes map[chunk.VolumeID]*served

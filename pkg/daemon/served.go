@@ -40,6 +40,7 @@ type served struct {
 	options stripe.Options
 	timeout time.Duration // of one request
 	repair  repair.Options
+	pace    *pacer // the gateway's
 	logger  *slog.Logger
 	stop    context.CancelFunc
 	tried   chan struct{} // closed after the first attempt to open
@@ -110,14 +111,16 @@ func (s *served) begin(array *stripe.Array) {
 	s.mu.Lock()
 	s.state, s.why, s.array = stateServing, "", array
 	s.device, s.manager = newDevice(array, s.timeout), repair.New(array, s.repair)
+	manager := s.manager
 	s.mu.Unlock()
+	s.pace.apply(manager)
 	s.logger.Info("volume is served", "incarnation", array.Incarnation())
 }
 
 // serve waits until the array or ctx ends, and closes it. A deposed gateway
 // stays so until it is started anew: opening again would depose its successor.
 func (s *served) serve(ctx context.Context, array *stripe.Array) error {
-	s.manager.Run(ctx) // until ctx or the array ends
+	s.runRepair(ctx)
 	ended := array.Err()
 	s.mu.Lock()
 	device := s.device
@@ -136,6 +139,16 @@ func (s *served) serve(ctx context.Context, array *stripe.Array) error {
 		s.logger.Warn("volume could not be closed cleanly", "why", err)
 	}
 	return ended
+}
+
+// runRepair repairs the volume, and tells of it, until ctx or the array ends.
+func (s *served) runRepair(ctx context.Context) {
+	ctx, cancel := context.WithCancel(ctx)
+	var telling sync.WaitGroup
+	telling.Go(func() { s.tell(ctx, s.manager) })
+	s.manager.Run(ctx)
+	cancel()
+	telling.Wait()
 }
 
 // open returns the device, or nil when the volume is not served now.
@@ -161,8 +174,12 @@ func (s *served) status(storedBytes uint64) VolumeStatus {
 	defer s.mu.Unlock()
 	v.State, v.Why = s.state, s.why
 	if s.array != nil {
-		v.UnderProtectedBlocks = uint64(s.array.Status().UnderProtected + s.manager.Status().UnderProtected)
+		array, repairs := s.array.Status(), s.manager.Status()
+		v.UnderProtectedBlocks = uint64(array.UnderProtected + repairs.UnderProtected)
+		v.HedgedReads = array.Hedged
+		v.Repair, v.Scrub = repairStatus(repairs), scrubStatus(repairs)
 	}
+	v.Repair.LimitBytesPerSecond = *s.pace.current().LimitBytesPerSecond
 	return v
 }
 

@@ -53,7 +53,7 @@ type verifier struct {
 
 var (
 	errUnsigned = errors.New("this request changes something: it must be signed " +
-		"with the gateway's private key; use `rozobox volume --config gateway.toml`")
+		"with the gateway's private key; use `rozobox` with --config gateway.toml")
 	errStale = errors.New("the request was signed at another time, or came twice; " +
 		"check both clocks and try again")
 )

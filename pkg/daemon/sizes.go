@@ -71,6 +71,54 @@ func about(bytes uint64) string {
 	return fmt.Sprintf("%d B", bytes)
 }
 
+// rate writes bytes a second for people, in decimal units as networks have it.
+func rate(bytesPerSecond float64) string {
+	if bytesPerSecond < 1e6 {
+		return fmt.Sprintf("%.0f kB/s", bytesPerSecond/1e3)
+	}
+	return fmt.Sprintf("%.*f MB/s", decimals(bytesPerSecond/1e6), bytesPerSecond/1e6)
+}
+
+func decimals(v float64) int {
+	if v < 10 {
+		return 1
+	}
+	return 0
+}
+
+// ParseRate reads a rate such as "20MB/s"; "off" is 0, no limit.
+func ParseRate(text string) (Size, error) {
+	if text == "off" {
+		return 0, nil
+	}
+	size, hasUnit := strings.CutSuffix(text, "/s")
+	n, err := ParseSize(size)
+	if err != nil || !hasUnit || n == 0 {
+		return 0, fmt.Errorf("bad rate %q: want bytes a second, as in \"20MB/s\", or \"off\"", text)
+	}
+	return n, nil
+}
+
+// grouped writes a number for people: 4,210.
+func grouped(n int) string {
+	digits := strconv.Itoa(n)
+	for i := len(digits) - 3; i > 0; i -= 3 {
+		digits = digits[:i] + "," + digits[i:]
+	}
+	return digits
+}
+
+// roughly writes a time span for people, in one unit.
+func roughly(seconds int64) string {
+	switch {
+	case seconds < 120:
+		return fmt.Sprintf("%d s", seconds)
+	case seconds < 2*3600:
+		return fmt.Sprintf("%d min", (seconds+30)/60)
+	}
+	return fmt.Sprintf("%d h", (seconds+1800)/3600)
+}
+
 // UnmarshalText reads a Size from a configuration file.
 func (s *Size) UnmarshalText(text []byte) (err error) {
 	*s, err = ParseSize(string(text))

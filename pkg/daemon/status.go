@@ -85,6 +85,12 @@ type VolumeStatus struct {
 	// (another gateway serves it) or "closed".
 	State string `json:"state"`
 	Why   string `json:"why,omitempty"`
+
+	Repair RepairStatus `json:"repair"`
+	Scrub  ScrubStatus  `json:"scrub"`
+	// HedgedReads counts reads, since the opening, that were asked of other
+	// nodes too because one was late.
+	HedgedReads uint64 `json:"hedged_reads"`
 }
 
 // The states of nodes.
@@ -234,7 +240,21 @@ func (s *Status) Print(w io.Writer) error {
 	}
 	fmt.Fprintln(t)
 	PrintVolumes(t, s.Volumes)
+	s.printUpkeep(t)
 	return t.Flush()
+}
+
+// printUpkeep writes what repair does and has done, where there is something.
+func (s *Status) printUpkeep(w io.Writer) {
+	before := "\n" // a blank line, once
+	for _, v := range s.Volumes {
+		for _, line := range []string{v.Repair.String(), v.Scrub.String()} {
+			if line != "" {
+				fmt.Fprintf(w, "%s%s: %s\n", before, v.Name, line)
+				before = ""
+			}
+		}
+	}
 }
 
 // PrintVolumes writes a table of volumes, its columns ended by tabs.

@@ -131,6 +131,7 @@ func (g *Gateway) add(sb *cluster.Superblock) *served {
 			ScrubEvery:   time.Duration(g.config.ScrubEvery),
 			Logger:       g.logger.With("volume", sb.Name),
 		},
+		pace:   &g.pace,
 		logger: g.logger.With("volume", sb.Name),
 		stop:   stop,
 		tried:  make(chan struct{}),
