@@ -5,7 +5,7 @@ source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
 begin
 cluster_new
-crashload --rounds "${ROUNDS:-4}" --keep flushed --errors --crash "$(hook crash_all)" --revive "$(hook start_all)"
+crashload --rounds "${ROUNDS:-3}" --keep flushed --errors --crash "$(hook crash_all)" --revive "$(hook start_all)"
 say "the same with writes of a part of a block"
-crashload --rounds "${ROUNDS:-4}" --keep flushed --errors --unit 4096 --units 2048 \
+crashload --rounds "${ROUNDS:-3}" --keep flushed --errors --unit 4096 --units 2048 \
 	--crash "$(hook crash_all)" --revive "$(hook start_all)"

@@ -5,7 +5,7 @@ source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
 begin
 cluster_new
-crashload --rounds "${ROUNDS:-4}" --keep replied --crash "$(hook crash gateway)" --revive "$(hook start_gateway)"
+crashload --rounds "${ROUNDS:-3}" --keep replied --crash "$(hook crash gateway)" --revive "$(hook start_gateway)"
 say "the same with writes of a part of a block"
-crashload --rounds "${ROUNDS:-4}" --keep replied --unit 4096 --units 2048 \
+crashload --rounds "${ROUNDS:-3}" --keep replied --unit 4096 --units 2048 \
 	--crash "$(hook crash gateway)" --revive "$(hook start_gateway)"

@@ -8,9 +8,9 @@ begin
 cluster_new
 for count in 1 2; do
 	say "$count of ${#NODES[@]} nodes"
-	crashload --rounds "${ROUNDS:-3}" --keep replied \
+	crashload --rounds "${ROUNDS:-2}" --keep replied \
 		--crash "$(hook crash_nodes "$count")" --revive "$(hook start_nodes)"
 done
 say "5 of ${#NODES[@]} nodes, writes of a part of a block"
-crashload --rounds "${ROUNDS:-3}" --keep replied --unit 4096 --units 2048 --errors \
+crashload --rounds "${ROUNDS:-2}" --keep replied --unit 4096 --units 2048 --errors \
 	--crash "$(hook crash_nodes 5)" --revive "$(hook start_nodes)"

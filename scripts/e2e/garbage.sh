@@ -8,7 +8,7 @@ greeting() { printf '\0\0\0\3IHAVEOPT'; }
 
 # send PROTOCOL PORT: standard input goes there; the answer does not matter. What
 # the other side does not take is read all the same: no broken pipes here.
-send() { timeout 5 bash -c "exec 3<>/dev/$1/127.0.0.1/$2 && cat >&3; cat >/dev/null" 2>/dev/null || true; }
+send() { timeout 1 bash -c "exec 3<>/dev/$1/127.0.0.1/$2 && cat >&3; cat >/dev/null" 2>/dev/null || true; }
 
 nbd_garbage() {
 	local i
