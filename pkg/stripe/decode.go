@@ -105,7 +105,7 @@ func newDecoding(geo cluster.Geometry) *decoding {
 
 // add takes an answer and reports whether the block can be told.
 func (d *decoding) add(got answer) bool {
-	if got.authority && (!d.known || got.Version > d.current.Version) {
+	if got.authority && d.tellsMore(got.Chunk) {
 		d.current, d.known = got.Chunk, true
 	}
 	if got.State == chunk.Present {
@@ -115,6 +115,13 @@ func (d *decoding) add(got answer) bool {
 		d.shards[got.Version][got.index] = got.data
 	}
 	return d.known && (d.zero() || d.have() >= d.geo.Data)
+}
+
+// tellsMore reports whether an authority knows better what is current. A damaged
+// record does not tell whether it was a tombstone.
+func (d *decoding) tellsMore(got chunk.Chunk) bool {
+	return !d.known || got.Version > d.current.Version ||
+		got.Version == d.current.Version && d.current.State == chunk.Damaged
 }
 
 func (d *decoding) zero() bool {

@@ -2,6 +2,7 @@ package stripe
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"rozobox/pkg/chunk"
@@ -30,6 +31,8 @@ func (a *Array) Allocated(ctx context.Context, first uint64, n int) ([]bool, err
 		}
 		if last = p.mapBlocks(ctx, first, newest); last == nil {
 			asked++
+		} else if errors.Is(last, ErrDeposed) {
+			return nil, fmt.Errorf("map blocks from %d: %w", first, last)
 		}
 	}
 	if asked < needed {
