@@ -17,11 +17,22 @@ func (a *Array) Allocated(ctx context.Context, first uint64, n int) ([]bool, err
 	if err := a.enter(ctx); err != nil {
 		return nil, fmt.Errorf("map blocks from %d: %w", first, err)
 	}
+	for {
+		allocated, err := a.tryAllocated(ctx, first, n)
+		if err == nil || errors.Is(err, ErrDeposed) {
+			return allocated, err
+		}
+		if stop := a.pause(ctx); stop != nil {
+			return nil, fmt.Errorf("%w: %w", err, stop)
+		}
+	}
+}
+
+func (a *Array) tryAllocated(ctx context.Context, first uint64, n int) ([]bool, error) {
 	unsettled := a.unsettled(first, n)
 	newest := make([]chunk.Entry, n)
-	asked := 0
-	needed := len(a.peers) - a.geo.Width() + 1
-	var last error
+	asked, needed := 0, len(a.peers)-a.geo.Width()+1
+	last := errors.New("the others do not answer")
 	for _, p := range a.peers {
 		if asked == needed {
 			break
@@ -29,14 +40,14 @@ func (a *Array) Allocated(ctx context.Context, first uint64, n int) ([]bool, err
 		if !p.speaks() {
 			continue
 		}
-		if last = p.mapBlocks(ctx, first, newest); last == nil {
-			asked++
-		} else if errors.Is(last, ErrDeposed) {
-			return nil, fmt.Errorf("map blocks from %d: %w", first, last)
+		if err := p.mapBlocks(ctx, first, newest); err != nil {
+			last = err
+			continue
 		}
+		asked++
 	}
 	if asked < needed {
-		return nil, fmt.Errorf("map blocks from %d: %d of %d nodes: %w (%v)",
+		return nil, fmt.Errorf("map blocks from %d: %d of %d nodes: %w: %w",
 			first, asked, needed, ErrTooFewNodes, last)
 	}
 	return a.mergeMap(first, newest, unsettled), nil
@@ -52,6 +63,8 @@ func (p *peer) speaks() bool {
 // mapBlocks enters into newest what the node has, as a home.
 func (p *peer) mapBlocks(ctx context.Context, first uint64, newest []chunk.Entry) error {
 	a := p.array
+	ctx, cancel := context.WithTimeout(ctx, a.opts.NodeTimeout) // a client waits
+	defer cancel()
 	req := chunk.ListRequest{
 		After: chunk.Position{Block: first}, // versions are never 0, so this leaves nothing out
 		End:   first + uint64(len(newest)), Limit: chunk.MaxListEntries,
