@@ -20,7 +20,7 @@ declare -A PACKAGES=(
 	[shellcheck]=shellcheck [gcc]=gcc
 )
 # The cheap ones first, so that a mistake shows early.
-E2E=(nbdinfo nbdcopy fio qemu-io ext4 garbage certificates full-disk damage takeover
+E2E=(nbdinfo nbdcopy fio qemu-io ext4 garbage certificates full-disk damage takeover failures
 	crash-gateway crash-nodes crash-all kernel)
 SKIPPED_STATUS=77 # of a script that cannot run here, as automake has it
 
