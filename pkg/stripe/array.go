@@ -124,11 +124,12 @@ func (a *Array) Close(ctx context.Context) error {
 }
 
 // Abandon ends the array at once, as the death of its process does: nothing is
-// flushed or marked.
-func (a *Array) Abandon() {
-	a.end(ErrClosed)
-	a.tasks.Wait()
-}
+// flushed or marked, and calls under way fail.
+func (a *Array) Abandon() { a.end(ErrClosed) }
+
+// Wait waits for the goroutines of an array that has ended. No call may be
+// under way any more.
+func (a *Array) Wait() { a.tasks.Wait() }
 
 // end ends the term; the first reason stands.
 func (a *Array) end(why error) {

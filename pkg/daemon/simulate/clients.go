@@ -32,12 +32,11 @@ func (c *client) run() {
 
 // request does one request on one gateway, if there is any.
 func (c *client) request() {
-	c.busy.Add(1)
-	defer c.busy.Add(-1)
 	g, deposed := c.choose(c.rng)
 	if g == nil {
 		return
 	}
+	defer g.busy.Add(-1)
 	ctx, cancel := context.WithTimeout(context.Background(), requestPatience)
 	defer cancel()
 	began := time.Now()
@@ -154,9 +153,10 @@ func (c *client) judge(what string, g *gateway, deposed bool, began time.Time, e
 		return
 	}
 	switch {
-	case err == nil, g.array.Err() != nil: // it was killed or deposed meanwhile
+	case err == nil, g.array.Err() != nil, errors.Is(err, stripe.ErrDeposed): // it has ended meanwhile
 	case errors.Is(err, stripe.ErrNoSpace) && c.wasFull(began):
-	case errors.Is(err, volume.ErrTimeout) && c.wasShort(began):
+	case c.wasShort(began) && (errors.Is(err, volume.ErrTimeout) || errors.Is(err, stripe.ErrTooFewNodes) ||
+		errors.Is(err, stripe.ErrUnreadable)):
 	default:
 		c.fail("gateway %s: a %s failed although enough nodes were well: %v", g.name, what, err)
 	}

@@ -67,6 +67,7 @@ func until(what string, condition func() bool) error {
 
 // heal waits until all nodes are in and repair has nothing to do.
 func (h *history) heal(ctx context.Context, g *gateway) error {
+	time.Sleep(latestStray)
 	err := until("all nodes are in, and nothing lacks protection", func() bool {
 		s, m := g.array.Status(), g.manager.Status()
 		return s.Err != nil || s.Superblock.CountIn() == len(h.nodes) && m.Job.Kind == "" && m.UnderProtected == 0

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"sync/atomic"
 	"time"
 
 	"rozobox/pkg/chunk/chunktest"
@@ -23,7 +24,7 @@ type gateway struct {
 	disk    *volume.Volume
 	stop    context.CancelFunc // of the manager
 	stopped chan struct{}      // closed when the manager has
-	since   moment             // when it began to serve
+	busy    atomic.Int64       // clients that are in a request to it
 }
 
 const (
@@ -32,12 +33,19 @@ const (
 	openPatience = 10 * time.Second
 	openAgain    = 200 * time.Millisecond
 
+	// openAtLast bounds all attempts together: by then all nodes have long been
+	// well again.
+	openAtLast = 2 * time.Minute
+
 	rebuildAfter = 4 * time.Second
 	scrubEvery   = 30 * time.Second
+	reclaimEvery = 3 * time.Second
 )
 
-// open opens the volume, trying until it succeeds or ctx ends.
+// open opens the volume, trying again and again.
 func (h *history) open(ctx context.Context) (*gateway, error) {
+	ctx, giveUp := context.WithTimeout(ctx, openAtLast)
+	defer giveUp()
 	h.starts++
 	g := &gateway{name: fmt.Sprintf("G%d", h.starts), stopped: make(chan struct{})}
 	g.lines = h.connect(h.fates)
@@ -75,7 +83,7 @@ func (h *history) serve(g *gateway) {
 		h.model.lost()
 	}
 	g.manager = repair.New(g.array, repair.Options{
-		RebuildAfter: rebuildAfter, ScrubEvery: scrubEvery, Logger: h.logger(g.name),
+		RebuildAfter: rebuildAfter, ScrubEvery: scrubEvery, ReclaimEvery: reclaimEvery, Logger: h.logger(g.name),
 	})
 	g.disk = volume.New(g.array, volume.Options{Size: blocks * blockSize, BlockSize: blockSize})
 	ctx, stop := context.WithCancel(context.Background())
@@ -86,7 +94,6 @@ func (h *history) serve(g *gateway) {
 	}()
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	g.since = h.model.start()
 	h.serving = append(h.serving, g)
 	h.note("gateway %s serves: %s", g.name, describe(g.array.Status().Superblock))
 }
@@ -105,20 +112,24 @@ func describe(sb *cluster.Superblock) string {
 func (h *history) kill(g *gateway) {
 	h.retire(g)
 	g.array.Abandon()
-	h.end(g)
+	g.stop()
+	<-g.stopped
+	g.idle()
+	g.array.Wait()
+	h.disconnect(g.lines)
 	h.note("gateway %s is killed", g.name)
 }
 
 // shut ends a gateway as an operator does. Clients stop first.
 func (h *history) shut(g *gateway, patience time.Duration) error {
 	h.retire(g)
-	h.idle()
+	g.idle()
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	g.stop()
 	<-g.stopped
 	err := g.array.Close(ctx)
-	h.end(g)
+	h.disconnect(g.lines)
 	h.note("gateway %s is closed: %v", g.name, err)
 	if errors.Is(err, stripe.ErrDeposed) {
 		return nil
@@ -138,10 +149,11 @@ func (h *history) retire(g *gateway) {
 	}
 }
 
-func (h *history) end(g *gateway) {
-	g.stop()
-	<-g.stopped
-	h.disconnect(g.lines)
+// idle waits until no client is in a request to the gateway.
+func (g *gateway) idle() {
+	for g.busy.Load() > 0 {
+		time.Sleep(time.Millisecond)
+	}
 }
 
 // current returns the gateway that opened last, nil when it is down.
@@ -156,7 +168,7 @@ func (h *history) current() *gateway {
 
 // choose returns a gateway for a client: nearly always the current one, but
 // some clients have not heard of a takeover. deposed tells of those that had
-// ended when the request began.
+// ended when the request began. The client takes itself off g.busy.
 func (h *history) choose(rng *rand.Rand) (g *gateway, deposed bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -164,13 +176,18 @@ func (h *history) choose(rng *rand.Rand) (g *gateway, deposed bool) {
 	if n == 0 {
 		return nil, false
 	}
+	g = h.serving[n-1]
 	if n > 1 && rng.IntN(3) == 0 {
-		return h.serving[rng.IntN(n-1)], true
+		g, deposed = h.serving[rng.IntN(n-1)], true
 	}
-	return h.serving[n-1], false
+	g.busy.Add(1) // before a kill can look
+	return g, deposed
 }
 
-// fates draws what becomes of each request, where the history has strays.
+// latestStray is when the last request that was doubled has arrived again.
+const latestStray = 3 * time.Second
+
+// drawFate draws what becomes of each request, where the history has strays.
 func (h *history) drawFate() chunktest.Fate {
 	h.fateMu.Lock()
 	defer h.fateMu.Unlock()
@@ -179,7 +196,7 @@ func (h *history) drawFate() chunktest.Fate {
 		f.Delay = time.Duration(h.fateRng.IntN(50)) * time.Millisecond
 	}
 	if h.fateRng.IntN(100) < 5 {
-		f.Again = time.Duration(h.fateRng.IntN(3000)) * time.Millisecond
+		f.Again = time.Duration(h.fateRng.Int64N(int64(latestStray)))
 	}
 	f.Adrift = h.fateRng.IntN(2) == 0
 	return f

@@ -31,6 +31,7 @@ const (
 // Report is what became of a history.
 type Report struct {
 	Seed     uint64
+	Case     string // of the crash matrix
 	Failures []string
 	Journal  []string
 	Requests map[string]int // by kind and outcome
@@ -53,7 +54,7 @@ type history struct {
 	incarnation uint32
 	lossy       int
 	stopClients chan struct{}
-	busy        atomic.Int64   // clients that are in a request
+	paused      atomic.Bool    // a gateway is
 	tasks       sync.WaitGroup // clients and the watchman
 	cures       sync.WaitGroup // of mishaps that pass
 
@@ -139,7 +140,7 @@ func (h *history) watch() {
 			return
 		case <-time.After(20 * time.Millisecond):
 		}
-		if h.unwell() > parity {
+		if h.paused.Load() || h.unwell()+worst(h.damaged()) > parity {
 			h.mu.Lock()
 			h.short = time.Now()
 			h.mu.Unlock()
@@ -171,11 +172,12 @@ func (h *history) wasShort(began time.Time) bool {
 	return h.short.After(began.Add(-2 * time.Second))
 }
 
-// wasFull is the same for room on the cards.
+// wasFull is the same for room on the cards, of which a node that ails may tell
+// late.
 func (h *history) wasFull(began time.Time) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	return h.full.After(began.Add(-time.Second))
+	return h.full.After(began.Add(-longestAilment - 2*time.Second))
 }
 
 func (h *history) count(what string, err error) {
@@ -185,13 +187,6 @@ func (h *history) count(what string, err error) {
 		what += " failed"
 	}
 	h.tally[what]++
-}
-
-// idle waits until no client is in a request.
-func (h *history) idle() {
-	for h.busy.Load() > 0 {
-		time.Sleep(time.Millisecond)
-	}
 }
 
 // String returns the report for people.

@@ -2,7 +2,7 @@ package simulate
 
 import (
 	"flag"
-	"strings"
+	"os"
 	"testing"
 )
 
@@ -12,11 +12,13 @@ var (
 )
 
 func TestHistories(t *testing.T) {
-	for seed := *firstSeed; seed < *firstSeed+uint64(*seedCount); seed++ {
-		r := Run(t, seed, Options{})
-		t.Log(r)
-		if len(r.Failures) > 0 {
-			t.Fatalf("%s\n%s", strings.Join(r.Journal, "\n"), strings.Join(r.Failures, "\n"))
-		}
+	if !Play(t, os.Stdout, Plan{First: *firstSeed, Seeds: *seedCount}) {
+		t.Fail()
+	}
+}
+
+func TestCrashMatrix(t *testing.T) {
+	if !Play(t, os.Stdout, Plan{Matrix: true, Step: 211}) {
+		t.Fail()
 	}
 }

@@ -140,6 +140,8 @@ func (h *history) replaceGateway(ctx context.Context) bool {
 	paused := h.rng.IntN(2) == 0
 	h.note("gateway %s is to be replaced, paused %v", first.name, paused)
 	h.pause(first.lines, paused)
+	h.paused.Store(paused)
+	defer h.paused.Store(false)
 	if _, err := h.open(ctx); err != nil {
 		h.fail("second gateway: %v", err)
 		return true
@@ -172,13 +174,16 @@ func (h *history) power(ctx context.Context) bool {
 // good: counting the nodes that are away or not in, and the chunks that are
 // damaged, no stripe may ever lack more than m.
 func (h *history) harmable(blocks map[uint64]int) bool {
-	worst := 0
-	for _, n := range blocks {
-		worst = max(worst, n)
-	}
 	g := h.current()
 	return g != nil && g.array.Err() == nil && g.array.Status().UnderProtected == 0 &&
-		h.unwell()+worst < parity
+		h.unwell()+worst(blocks) < parity
+}
+
+func worst(blocks map[uint64]int) (most int) {
+	for _, n := range blocks {
+		most = max(most, n)
+	}
+	return most
 }
 
 // damage flips bits in one chunk of some blocks.

@@ -112,15 +112,18 @@ type shelf struct {
 	nodes  []*node
 	volume chunk.VolumeID
 
+	// between, where set, stands between the links to a node and its store.
+	between func(node int, store chunk.Store) chunk.Store
+
 	mu  sync.Mutex // guards all, all.paused, and harm of nodes
 	all []*lines
 }
 
 // lines are the links of one gateway to all nodes.
 type lines struct {
-	links  []*chunktest.Link
-	nodes  []stripe.Node // the same, as stripe wants them
-	paused bool          // the gateway is: nothing passes
+	links  [][2]*chunktest.Link // to each node, for clients and for the background
+	nodes  []stripe.Node        // the same, as stripe wants them
+	paused bool                 // the gateway is: nothing passes
 }
 
 func newShelf(j *journal, n int) *shelf {
@@ -132,16 +135,30 @@ func newShelf(j *journal, n int) *shelf {
 	return s
 }
 
-// connect makes the links of one gateway. fates may be nil.
+// connect makes the links of one gateway. fates may be nil. Nothing is doubled
+// in the background: what clients wrote is sent again until it is acknowledged,
+// and so may come twice; what repair does is sent once.
 func (s *shelf) connect(fates func() chunktest.Fate) *lines {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	l := &lines{}
 	for i, n := range s.nodes {
-		link := &chunktest.Link{Store: n.store, Fates: fates}
-		n.harm.apply(link, i)
-		l.links = append(l.links, link)
-		l.nodes = append(l.nodes, stripe.Node{ID: n.id, Store: link, Background: link})
+		var store chunk.Store = n.store
+		if s.between != nil {
+			store = s.between(i, store)
+		}
+		front, back := &chunktest.Link{Store: store}, &chunktest.Link{Store: store}
+		if fates != nil {
+			front.Fates = fates
+			back.Fates = func() chunktest.Fate {
+				f := fates()
+				f.Again = 0
+				return f
+			}
+		}
+		l.links = append(l.links, [2]*chunktest.Link{front, back})
+		l.nodes = append(l.nodes, stripe.Node{ID: n.id, Store: front, Background: back})
+		l.apply(i, n.harm)
 	}
 	s.all = append(s.all, l)
 	return l
@@ -152,8 +169,9 @@ func (s *shelf) disconnect(l *lines) {
 	s.mu.Lock()
 	s.all = slices.DeleteFunc(s.all, func(other *lines) bool { return other == l })
 	s.mu.Unlock()
-	for _, link := range l.links {
-		link.Close()
+	for _, pair := range l.links {
+		pair[0].Close()
+		pair[1].Close()
 	}
 }
 
@@ -162,12 +180,16 @@ func (s *shelf) pause(l *lines, paused bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	l.paused = paused
-	for i, link := range l.links {
-		if paused {
-			link.Freeze()
-		} else {
-			s.nodes[i].harm.apply(link, i)
-		}
+	for i := range l.links {
+		h := s.nodes[i].harm
+		h.frozen = h.frozen || paused
+		l.apply(i, h)
+	}
+}
+
+func (l *lines) apply(n int, h harm) {
+	for _, link := range l.links[n] {
+		h.apply(link, n)
 	}
 }
 
@@ -196,7 +218,7 @@ func (s *shelf) afflict(i int, h harm) {
 	s.nodes[i].harm = h
 	for _, l := range s.all {
 		if h.cut || !l.paused {
-			h.apply(l.links[i], i)
+			l.apply(i, h)
 		}
 	}
 }
