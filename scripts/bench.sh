@@ -4,6 +4,7 @@
 # client cost anyway. Prints one table, and CPU seconds and peak memory of each
 # process. Everything runs on this machine, so all of it shares its cores.
 #
+#   scripts/bench.sh --failures ...    what failures cost: see bench-failures.sh
 #   scripts/bench.sh [--time SECONDS] [--size SIZE] [--block-size SIZE]... [--only WORKLOAD]...
 #
 #   --time        seconds for each workload (10)
@@ -121,4 +122,5 @@ main() {
 	for block_size in "${BLOCK_SIZES[@]}"; do bench_rozobox "$block_size"; done
 }
 
+if [[ ${1:-} == --failures ]]; then exec "$ROOT/scripts/bench-failures.sh" "${@:2}"; fi
 main "$@"
