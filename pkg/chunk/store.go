@@ -107,6 +107,7 @@ type Granted struct {
 	Store      StoreID
 	Instance   InstanceID
 	Watermark  Version
+	Recovered  Version    // the W that the log held when this instance started; 0 if none
 	Superblock Superblock // the zero value where the node has none
 }
 

@@ -116,6 +116,7 @@ func appendGranted(b []byte, g chunk.Granted) []byte {
 	b = append(b, g.Store[:]...)
 	b = append(b, g.Instance[:]...)
 	b = be.AppendUint64(b, uint64(g.Watermark))
+	b = be.AppendUint64(b, uint64(g.Recovered))
 	return appendSuperblock(b, g.Superblock)
 }
 
@@ -125,6 +126,7 @@ func decodeGranted(body []byte) (chunk.Granted, error) {
 		Store:      d.id(),
 		Instance:   d.id(),
 		Watermark:  chunk.Version(d.u64()),
+		Recovered:  chunk.Version(d.u64()),
 		Superblock: d.superblock(),
 	}
 	return g, d.finish("granted")

@@ -80,7 +80,7 @@
 //	request          body                      reply
 //	hello            -                         node, store 16, instance 16, read-only 1,
 //	                                           n 2, n * (volume 16, epoch 4, w 8, deleted 1)
-//	grant            volume 16, epoch 4,       store 16, instance 16, w 8, superblock
+//	grant            volume 16, epoch 4,       store 16, instance 16, w 8, recovered 8, superblock
 //	                 nonce 8
 //	beat             term                      instance 16, w 8, free 8
 //	superblock       volume 16                 superblock

@@ -37,7 +37,7 @@ var kinds = [...]struct {
 	request, reply int
 }{
 	kindHello: {"hello", 0, 1 + maxName + 33 + 2 + chunk.MaxVolumes*29},
-	kindGrant: {"grant", 28, 40 + maxSuperblockSize},
+	kindGrant: {"grant", 28, 48 + maxSuperblockSize},
 	kindBeat:  {"beat", termSize, 32},
 
 	kindSuperblock:    {"superblock", 16, maxSuperblockSize},

@@ -56,7 +56,8 @@ func (s *Store) Grant(
 	defer s.mu.Unlock()
 	v.epoch, v.nonce = epoch, nonce
 	return chunk.Granted{
-		Store: s.id, Instance: s.instance, Watermark: v.w, Superblock: v.superblock,
+		Store: s.id, Instance: s.instance,
+		Watermark: v.w, Recovered: v.recovered, Superblock: v.superblock,
 	}, nil
 }
 

@@ -253,7 +253,7 @@ func (l *loader) finishVolumes() (resets []*volume) {
 			v.w = low
 			resets = append(resets, v)
 		}
-		v.wSynced = v.w
+		v.wSynced, v.recovered = v.w, v.w
 		if v.epoch == 0 && v.lastEpoch > 0 {
 			// The grant is gone: nobody knows its nonce, so that only a
 			// higher epoch can be granted.

@@ -17,6 +17,7 @@ type volume struct {
 	superblock chunk.Superblock
 	w          chunk.Version // the last W in the log
 	wSynced    chunk.Version // the last W in the durable part of the log
+	recovered  chunk.Version // the last W that the start has found
 	index      index
 	lastEpoch  uint32              // of the versions that the replay has seen
 	versions   uint64              // versions held, drops not counted

@@ -258,6 +258,33 @@ func TestFrozenNodeDoesNotDelayReads(t *testing.T) {
 	})
 }
 
+// TestFrozenNodeDoesNotDelayReadsWithoutBudget: when slow nodes have used up the
+// budget of hedges, frozen ones still do not keep a reader for node_timeout.
+func TestFrozenNodeDoesNotDelayReadsWithoutBudget(t *testing.T) {
+	inRig(t, 8, func(r *rig) {
+		a := r.open()
+		for b := range uint64(60) {
+			r.write(a, b, 1)
+		}
+		r.flush(a)
+		r.links[1].Freeze()
+		r.links[4].Freeze()
+		longest := time.Duration(0)
+		for b := range uint64(60) {
+			a.mu.Lock()
+			a.hedges = 0
+			a.mu.Unlock()
+			start := time.Now()
+			r.expect(a, b, 1)
+			longest = max(longest, time.Since(start))
+		}
+		if longest > 100*time.Millisecond {
+			t.Errorf("longest pause %s", longest)
+		}
+		r.close(a)
+	})
+}
+
 // TestTrapAllCardsBlinkTogether: more nodes than may fail go away at once.
 // Writes wait, nobody is declared out, and all goes on when they return.
 func TestTrapAllCardsBlinkTogether(t *testing.T) {
@@ -401,6 +428,42 @@ func TestOpenWithTwoNodesAway(t *testing.T) {
 		}
 		r.close(a)
 	})
+}
+
+// TestI4CutOffLog: a card loses the end of its log, with chunks that were
+// synced a moment ago. Its absences must not be taken for zeroes, neither by the
+// next gateway nor by the one that runs.
+func TestI4CutOffLog(t *testing.T) {
+	for _, running := range []bool{false, true} {
+		inRig(t, 8, func(r *rig) {
+			a := r.open()
+			r.write(a, 0, 1)
+			r.flush(a)
+			before := r.stores[4].Image()
+			for b := range uint64(30) {
+				r.write(a, b, 2)
+			}
+			r.flush(a)
+			time.Sleep(time.Second) // the nodes hear of W
+			if !running {
+				r.abandon(a)
+			}
+			r.stores[4].Load(before)
+			if !running {
+				a = r.open()
+			}
+			time.Sleep(time.Second)
+			if m := a.superblock().Nodes[4]; m.State != cluster.Out || !m.Behind {
+				t.Errorf("running %v: node is %s, behind %v, want out and behind", running, m.State, m.Behind)
+			}
+			for b := range uint64(30) {
+				r.expect(a, b, 2)
+			}
+			r.resync(a, 4)
+			r.consistent(a)
+			r.close(a)
+		})
+	}
 }
 
 // TestTrapCardReplacedWhileGatewayDown: a blank card, and one with an old

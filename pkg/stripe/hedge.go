@@ -16,6 +16,11 @@ const (
 	// reads, since each costs k requests more, with a few in advance.
 	hedgeShare = 0.05
 	hedgeBurst = 10
+
+	// hopeless is when a read is hedged whatever the budget: no card that
+	// works takes so long, and a client must not wait for node_timeout. It is
+	// paid once a heartbeat and node, since the node is under suspicion then.
+	hopeless = 60 * time.Millisecond
 )
 
 // latency learns how long a node's reads take, as TCP learns its
@@ -71,16 +76,20 @@ func (p *peer) timed(d time.Duration) {
 	p.latency.observe(d)
 }
 
-// collect waits for the fetches. When some are late, and the budget allows, the
-// spans that they serve are decoded from other nodes meanwhile: whichever is
+// collect waits for the fetches. When some are late, and the budget allows or
+// they are hopeless, the spans that they serve are decoded from other nodes meanwhile: whichever is
 // complete first wins, and the other is cancelled. It returns the spans that
 // were decoded.
 func (a *Array) collect(ctx context.Context, spans []*span, fetches []*fetch) map[*span]bool {
-	late := stragglers(fetches)
-	if len(late) == 0 || !a.mayHedge(late) {
-		waitFor(fetches)
+	begin := time.Now()
+	late := stragglers(begin, fetches, func(f *fetch) time.Duration { return f.late })
+	if len(late) > 0 && !a.mayHedge() {
+		late = stragglers(begin, late, func(f *fetch) time.Duration { return max(f.late, hopeless) })
+	}
+	if len(late) == 0 {
 		return nil
 	}
+	a.suspect(late)
 	h := a.hedge(ctx, spans, late)
 	defer h.cancel()
 	primaries := make(chan struct{})
@@ -101,12 +110,11 @@ func (a *Array) collect(ctx context.Context, spans []*span, fetches []*fetch) ma
 	return h.deliver()
 }
 
-// stragglers waits until every fetch has ended or is late, and returns those
-// that are late.
-func stragglers(fetches []*fetch) (late []*fetch) {
-	begin := time.Now()
+// stragglers waits until every fetch has ended or is late, counted from begin,
+// and returns those that are late.
+func stragglers(begin time.Time, fetches []*fetch, after func(*fetch) time.Duration) (late []*fetch) {
 	for _, f := range fetches {
-		timer := time.NewTimer(f.late - time.Since(begin))
+		timer := time.NewTimer(after(f) - time.Since(begin))
 		select {
 		case <-f.done:
 		case <-timer.C:
@@ -123,21 +131,27 @@ func waitFor(fetches []*fetch) {
 	}
 }
 
-// mayHedge spends from the budget of hedges. The late nodes come under
-// suspicion: until their next heartbeat they are not asked first, so that a
-// frozen node costs one hedge and not one for each read.
-func (a *Array) mayHedge(late []*fetch) bool {
+// mayHedge spends from the budget of hedges.
+func (a *Array) mayHedge() bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if a.hedges < 1 {
 		return false
 	}
 	a.hedges--
+	return true
+}
+
+// suspect puts the nodes of a read that is hedged under suspicion: until their
+// next heartbeat they are not asked first, so that a frozen node costs one
+// hedge and not one for each read.
+func (a *Array) suspect(late []*fetch) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
 	a.hedged++
 	for _, f := range late {
 		f.suspect = true
 	}
-	return true
 }
 
 // hedge is a second reading of spans, into buffers of its own.

@@ -66,6 +66,9 @@ func open(ctx context.Context, opts Options, id chunk.VolumeID) (*Array, error) 
 // takeOffice makes the first superblock of the term durable, recovers, and
 // waits until the predecessor's lease has certainly ended.
 func (a *Array) takeOffice(ctx context.Context, o *opening, wasClean bool) error {
+	if err := a.expelCutOff(ctx, o); err != nil {
+		return err
+	}
 	if err := a.update(ctx, func(*cluster.Superblock) {}); err != nil {
 		return err
 	}
@@ -234,9 +237,9 @@ func (o *opening) judgeNodes() error {
 		}
 		switch {
 		case m.State == cluster.Lost:
-		case known && g.Watermark >= m.Mark:
+		case known && shown(g, *m) >= m.Mark:
 		case known:
-			since := g.Watermark
+			since := shown(g, *m)
 			if m.State == cluster.Out {
 				since = min(since, m.Since)
 			}

@@ -171,10 +171,18 @@ func (p *peer) meet(ctx context.Context) error {
 		return fmt.Errorf("grant: %w", err)
 	}
 	a := p.array
+	cutOff, err := p.cutOff(hello, g)
+	if err != nil {
+		return err
+	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	m := a.sb.Nodes[p.n]
-	p.unfit = p.examineLocked(m, hello.Store, g.Watermark)
+	w := shown(g, m)
+	p.unfit = p.examineLocked(m, hello.Store, w)
+	if cutOff && p.unfit == nil {
+		p.unfit = &unfit{has: w, why: fmt.Errorf("its log ends at W %s: %w", w, errBehind)}
+	}
 	if p.unfit != nil && m.State == cluster.In {
 		return p.unfit.why // the detector declares it out
 	}
@@ -185,6 +193,15 @@ func (p *peer) meet(ctx context.Context) error {
 	}
 	a.ledger.restarted(p.n, g.Instance)
 	return nil
+}
+
+// cutOff reports whether the recorded card, after a restart, lacks what it had.
+func (p *peer) cutOff(hello chunk.Hello, g chunk.Granted) (bool, error) {
+	m := p.array.superblock().Nodes[p.n]
+	if hello.Store != m.Store || m.Behind || p.instance() == g.Instance {
+		return false, nil
+	}
+	return p.array.lacks(p.array.life, p.n, shown(g, m))
 }
 
 // examineLocked says whether a card has all that the superblock counts on.

@@ -70,6 +70,9 @@ func (m *Memory) startLocked() {
 	m.started = time.Now()
 	m.used = m.started
 	m.stat = chunk.Stat{}
+	for _, v := range m.live {
+		v.recovered = v.watermark
+	}
 }
 
 // Hello implements chunk.Office.
@@ -121,7 +124,8 @@ func (m *Memory) Grant(
 		s.volume(id).epoch, s.volume(id).nonce = epoch, nonce
 	}
 	return chunk.Granted{
-		Store: m.store, Instance: m.instance, Watermark: v.watermark, Superblock: v.superblock,
+		Store: m.store, Instance: m.instance,
+		Watermark: v.watermark, Recovered: v.recovered, Superblock: v.superblock,
 	}, nil
 }
 

@@ -27,6 +27,7 @@ type volume struct {
 	epoch      uint32
 	nonce      uint64
 	watermark  chunk.Version
+	recovered  chunk.Version // watermark when this instance started
 	superblock chunk.Superblock
 	chunks     map[key][]record
 	bytes      uint64 // payload in chunks
