@@ -77,9 +77,9 @@ func (p *peer) timed(d time.Duration) {
 }
 
 // collect waits for the fetches. When some are late, and the budget allows or
-// they are hopeless, the spans that they serve are decoded from other nodes meanwhile: whichever is
-// complete first wins, and the other is cancelled. It returns the spans that
-// were decoded.
+// they are hopeless, the spans that they serve are decoded from other nodes
+// meanwhile: whichever is complete first wins, and the other is cancelled. It
+// returns the spans that were decoded.
 func (a *Array) collect(ctx context.Context, spans []*span, fetches []*fetch) map[*span]bool {
 	begin := time.Now()
 	late := stragglers(begin, fetches, func(f *fetch) time.Duration { return f.late })
