@@ -155,7 +155,8 @@ func (m *Manager) mend(ctx context.Context, block uint64) {
 	}
 }
 
-// observe takes note of who is out, and reports whether that changed.
+// observe takes note of who is out, and reports whether that changed. Then what
+// was rebuilt for others may not be where it belongs now.
 func (m *Manager) observe() (changed bool) {
 	nodes := m.array.Status().Superblock.Nodes
 	m.mu.Lock()
@@ -168,14 +169,23 @@ func (m *Manager) observe() (changed bool) {
 		}
 		if isOut := node.State != cluster.In; isOut == h.outAt.IsZero() {
 			changed = true
-			h.outAt, h.rebuilt = time.Time{}, false
+			h.outAt = time.Time{}
 			if isOut {
 				h.outAt = time.Now()
 				h.wentOut()
 			}
 		}
 	}
+	if changed {
+		m.rebuildAnewLocked()
+	}
 	return changed
+}
+
+func (m *Manager) rebuildAnewLocked() {
+	for _, h := range m.health {
+		h.rebuilt = false
+	}
 }
 
 const (
@@ -260,6 +270,7 @@ func (m *Manager) resync(ctx context.Context, n int) {
 	}
 	m.health[n].joinedAt, m.health[n].outAt = time.Now(), time.Time{}
 	m.untidy = true
+	m.rebuildAnewLocked()
 	m.opts.Logger.Info("node is resynced", "node", id,
 		"blocks", done.DoneBlocks, "bytes", done.Bytes, "took", time.Since(done.Started))
 }

@@ -166,6 +166,9 @@ func TestI1RebuildThenTwoMoreMayDie(t *testing.T) {
 		r.links[0].Heal()
 		r.links[7].Heal()
 		r.until(time.Minute, "the others are in", func() bool { return r.array.Status().Superblock.CountIn() == 6 })
+		r.until(2*time.Minute, "what was written meanwhile has all its chunks", func() bool {
+			return r.underProtected() == 0
+		})
 		r.links[2].Heal()
 		r.stores[5].Wipe()
 		r.links[5].Heal()
