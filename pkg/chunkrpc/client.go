@@ -120,6 +120,7 @@ func (c *Client) run(ctx context.Context) {
 			c.publish(nil, errClosed)
 			return
 		}
+		cause = lasting(cause)
 		c.publish(nil, cause)
 		if connected {
 			logged = ""
@@ -182,6 +183,16 @@ func (c *Client) visit(ctx context.Context) (connected bool, cause error) {
 	c.opts.Logger.Info("node is connected")
 	c.publish(s, nil)
 	return true, s.wait()
+}
+
+// lasting leaves out of a network error the local port, another one each time:
+// the same trouble is to read the same, so that it is logged once.
+func lasting(cause error) error {
+	var op *net.OpError
+	if errors.As(cause, &op) {
+		return op.Err
+	}
+	return cause
 }
 
 func (c *Client) socket(ctx context.Context) (net.PacketConn, net.Addr, error) {

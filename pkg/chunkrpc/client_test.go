@@ -3,8 +3,10 @@ package chunkrpc
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net"
 	"strings"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -162,5 +164,20 @@ func TestRequestsBeyondTheLimitsAreInvalid(t *testing.T) {
 	}
 	if err := read(manyGets[:8]); err != nil || c.session != first {
 		t.Errorf("the largest read: %v", err)
+	}
+}
+
+// Each attempt has another local port; that is not to be logged anew.
+func TestTheSameTroubleReadsTheSame(t *testing.T) {
+	refused := func(port int) error {
+		return fmt.Errorf("dial: %w", &net.OpError{
+			Op: "write", Net: "udp", Source: &net.UDPAddr{Port: port}, Err: syscall.ECONNREFUSED,
+		})
+	}
+	if a, b := lasting(refused(1)), lasting(refused(2)); a.Error() != b.Error() || !errors.Is(a, syscall.ECONNREFUSED) {
+		t.Errorf("%q is not %q", a, b)
+	}
+	if err := lasting(errNoAnswer); err != errNoAnswer {
+		t.Errorf("no network error became %q", err)
 	}
 }
