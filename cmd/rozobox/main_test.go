@@ -55,6 +55,14 @@ func TestErrorsAreOneLine(t *testing.T) {
 		"volume create a":                        `"size"`,
 		"volume create a --size 1GiB":            "say --config FILE",
 		"volume delete a --config none.toml":     "none.toml",
+		"volume frobnicate":                      `unknown command "frobnicate"`,
+		"node frobnicate pi1":                    `unknown command "frobnicate"`,
+		"node lost":                              "accepts 1 arg",
+		"node replace pi1 --config none.toml":    "none.toml",
+		"repair limit 20 --config none.toml":     `bad rate "20"`,
+		"repair pause now":                       `unknown command "now"`,
+		"scrub a b":                              "at most 1 arg",
+		"scrub --config none.toml":               "none.toml",
 	} {
 		code, _, stderr := rozobox(t, "", strings.Fields(args)...)
 		if code != exitError || !strings.HasPrefix(stderr, "rozobox: ") || !strings.Contains(stderr, want) ||

@@ -19,6 +19,7 @@ func newNode() *cobra.Command {
 			"cut off need neither: they come back by themselves. Both need the gateway\n" +
 			"running, and its own configuration and key." + exitStatus,
 		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	addConfig(cmd, &path)
 	cmd.AddCommand(

@@ -17,6 +17,7 @@ func newRepair() *cobra.Command {
 			"scrub. What is said here is forgotten when the gateway restarts. It needs the\n" +
 			"gateway running, and its own configuration and key." + exitStatus,
 		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	addConfig(cmd, &path)
 	pause := func(paused bool) func(cmd *cobra.Command, _ []string) error {

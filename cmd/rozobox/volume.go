@@ -21,6 +21,7 @@ func newVolume() *cobra.Command {
 		Long: "Makes, lists and deletes volumes, while the gateway runs. Making and deleting\n" +
 			"need the gateway's own configuration and key." + exitStatus,
 		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	addConfig(cmd, &path)
 	cmd.AddCommand(newVolumeCreate(&path), newVolumeList(&path), newVolumeDelete(&path))
