@@ -32,6 +32,7 @@ func mishaps() []mishap {
 		{"gateway closed", 3, (*history).closeGateway},
 		{"gateway replaced", 4, (*history).replaceGateway},
 		{"power", 3, (*history).power},
+		{"lonely version", 4, (*history).lonely},
 		{"damage", 5, (*history).damage},
 		{"wipe", 4, (*history).wipe},
 		{"old image", 4, (*history).oldImage},
@@ -129,6 +130,27 @@ func (h *history) closeGateway(ctx context.Context) bool {
 	if err := h.shut(h.current(), time.Minute); err != nil {
 		h.note("not closed cleanly: %v", err)
 	}
+	h.reopen(ctx)
+	return true
+}
+
+// lonely lets one node hear what no other does, then takes it and the gateway
+// away: it returns with versions that nobody else knows.
+func (h *history) lonely(ctx context.Context) bool {
+	i, ok := h.victim()
+	if !ok || h.unwell() > 0 {
+		return false
+	}
+	h.note("only %s hears the gateway", h.nodes[i].id)
+	for j := range h.nodes {
+		h.afflict(j, harm{cut: j != i})
+	}
+	time.Sleep(time.Duration(h.rng.IntN(100)) * time.Millisecond)
+	h.kill(h.current())
+	for j := range h.nodes {
+		h.afflict(j, harm{cut: j == i})
+	}
+	h.ail(i, harm{cut: true}, longestAilment)
 	h.reopen(ctx)
 	return true
 }

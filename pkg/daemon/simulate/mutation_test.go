@@ -1,0 +1,138 @@
+package simulate
+
+import (
+	"encoding/json"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+// normalSeeds is within how many seeds the simulator must find each fault.
+const normalSeeds = 150
+
+// mutant is a fault put into the code on purpose: a text replaced in a file.
+type mutant struct {
+	name string
+	file string // below pkg
+	old  string
+	new  string
+}
+
+var mutants = []mutant{
+	{
+		"overwrite in place", "chunk/chunktest/state.go",
+		"v.set(k, slices.Insert(recs, i, rec))",
+		"v.set(k, []record{rec}); _ = i",
+	},
+	{
+		"W past a version before the out record is durable", "stripe/superblock.go",
+		"	if err := a.storeSuperblock(ctx, next); err != nil {",
+		"	a.mu.Lock()\n	a.ledger.setSuperblock(next)\n	a.settleLocked()\n	a.mu.Unlock()\n" +
+			"	time.Sleep(time.Second) // so that it matters more often\n" +
+			"	if err := a.storeSuperblock(ctx, next); err != nil {",
+	},
+	{
+		"W raised before all holders synced", "stripe/ledger.go",
+		"l.writes[n].reached(synced, l.writeQuorum)",
+		"l.writes[n].reached(acknowledged, l.writeQuorum)",
+	},
+	{
+		"a returning node trusted", "stripe/follow.go",
+		"return a.differences(n, newest, here), a.follows(n)",
+		"_ = a.differences(n, newest, here); return nil, a.follows(n)",
+	},
+	{
+		"what only a returning node knows kept", "stripe/heal.go",
+		`return "unknown version"`,
+		`return ""`,
+	},
+	{
+		"a possibly flushed version passed over at recovery", "cluster/recovery.go",
+		"	if e.Complete {\n		return true\n	}",
+		"	if e.Complete || true {\n		return true\n	}",
+	},
+	{
+		"versions mixed in a decode", "stripe/decode.go",
+		"	if got.State == chunk.Present {",
+		"	if got.State == chunk.Present && d.known {\n		got.Version = d.current.Version",
+	},
+	{
+		"a tombstone dropped early", "chunk/chunktest/state.go",
+		"			v.set(k, slices.Clone(recs[n-1:]))",
+		"			if recs[n-1].tombstone {\n				n++\n			}\n			v.set(k, slices.Clone(recs[n-1:]))",
+	},
+	{
+		"no epoch check", "chunk/chunktest/memory.go",
+		"	case term.Epoch < v.epoch || term.Nonce != v.nonce:",
+		"	case false:",
+	},
+	{
+		"in declared on an unsynced copy", "stripe/follow.go",
+		"	if err := a.peers[n].syncAll(); err != nil {",
+		"	if err := error(nil); err != nil {",
+	},
+}
+
+// TestMutants builds the simulator with each fault, and wants it found. The
+// sources on disk stay as they are.
+func TestMutants(t *testing.T) {
+	if testing.Short() {
+		t.Skip("ten builds and some hundred histories take a minute")
+	}
+	for _, m := range mutants {
+		t.Run(strings.ReplaceAll(m.name, " ", "-"), func(t *testing.T) { m.find(t) })
+	}
+}
+
+func (m mutant) find(t *testing.T) {
+	program := m.build(t)
+	cmd := exec.CommandContext(t.Context(), program, "-test.run=^TestHistories$", "-seeds="+strconv.Itoa(normalSeeds), "-test.timeout=5m")
+	out, err := cmd.CombinedOutput()
+	histories := strings.Count(string(out), "histories, ")
+	if err == nil {
+		t.Fatalf("not found within %d histories", histories)
+	}
+	_, why, _ := strings.Cut(string(out), "FAILED:\n")
+	why, _, _ = strings.Cut(why, "\n")
+	t.Logf("found after %d histories: %.200s", histories, strings.TrimSpace(why))
+}
+
+// build compiles this package's test with the fault laid over the source.
+func (m mutant) build(t *testing.T) string {
+	t.Helper()
+	original, err := filepath.Abs(filepath.Join("../..", filepath.FromSlash(m.file)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, err := os.ReadFile(original)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if strings.Count(string(text), m.old) != 1 {
+		t.Fatalf("%s has not exactly once: %s", m.file, m.old)
+	}
+	dir := t.TempDir()
+	changed, overlay := filepath.Join(dir, "changed.go"), filepath.Join(dir, "overlay.json")
+	plan, err := json.Marshal(map[string]map[string]string{"Replace": {original: changed}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	write(t, changed, []byte(strings.Replace(string(text), m.old, m.new, 1)))
+	write(t, overlay, plan)
+	program := filepath.Join(dir, "mutant")
+	cmd := exec.CommandContext(t.Context(), "go", "test", "-c", "-vet=off", "-overlay="+overlay, "-o", program, ".")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	return program
+}
+
+func write(t *testing.T, name string, text []byte) {
+	t.Helper()
+	if err := os.WriteFile(name, text, 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
