@@ -1,8 +1,11 @@
 package stripe
 
 import (
+	"cmp"
 	"context"
 	"fmt"
+	"slices"
+	"time"
 
 	"rozobox/pkg/chunk"
 	"rozobox/pkg/cluster"
@@ -17,10 +20,12 @@ type answer struct {
 	authority bool // from the chunk's home, which is in
 }
 
-// askAll asks every node that may hold a chunk of the block for n bytes of it
+// askAll asks the nodes that may hold a chunk of the block for n bytes of it
 // at off, not newer than atMost unless that is 0: the homes for their own, the
-// spares for those of homes that are not in. It yields the answers as they
-// come, and leaves late nodes behind when the caller stops.
+// spares for those of homes that are not in. It asks k of them, one more for
+// each that does not help, and all when they take too long or did not suffice.
+// It yields the answers as they come, and leaves late nodes behind when the
+// caller stops.
 func (a *Array) askAll(
 	ctx context.Context, block uint64, off, n int, atMost chunk.Version,
 ) func(yield func(answer) bool) {
@@ -29,17 +34,42 @@ func (a *Array) askAll(
 		defer cancel()
 		questions := a.questions(block)
 		answers := make(chan []answer, len(questions)) // nobody waits for a reader that left
-		for _, q := range questions {
-			a.tasks.Go(func() { answers <- q.ask(ctx, block, off, n, atMost) })
+		waiting := 0
+		ask := func(more int) {
+			for _, q := range questions[:min(more, len(questions))] {
+				a.tasks.Go(func() { answers <- q.ask(ctx, block, off, n, atMost) })
+				waiting++
+			}
+			questions = questions[min(more, len(questions)):]
 		}
-		for range questions {
-			for _, got := range <-answers {
-				if !yield(got) {
-					return
+		ask(a.geo.Data)
+		timer := time.NewTimer(firstDelay)
+		defer timer.Stop()
+		for waiting > 0 {
+			select {
+			case list := <-answers:
+				waiting--
+				if !helps(list) {
+					ask(1)
 				}
+				for _, got := range list {
+					if !yield(got) {
+						return
+					}
+				}
+				if waiting == 0 {
+					ask(len(questions))
+				}
+			case <-timer.C:
+				ask(len(questions))
 			}
 		}
 	}
+}
+
+// helps reports whether a node has given a chunk.
+func helps(list []answer) bool {
+	return slices.ContainsFunc(list, func(got answer) bool { return got.State == chunk.Present })
 }
 
 // question is what to ask of one node.
@@ -49,6 +79,8 @@ type question struct {
 	authority bool
 }
 
+// questions returns what to ask of whom, those first that promise most: homes
+// that are in and under no suspicion.
 func (a *Array) questions(block uint64) (list []question) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -68,7 +100,18 @@ func (a *Array) questions(block uint64) (list []question) {
 			list = append(list, question{a.peers[spare], orphans, false})
 		}
 	}
+	slices.SortStableFunc(list, func(p, q question) int { return cmp.Compare(p.rankLocked(), q.rankLocked()) })
 	return list
+}
+
+func (q question) rankLocked() int {
+	switch {
+	case q.authority && !q.suspect:
+		return 0
+	case !q.suspect:
+		return 1
+	}
+	return 2
 }
 
 // ask returns what the node holds of the block; nothing when it fails, because

@@ -20,7 +20,10 @@ const (
 	// hopeless is when a read is hedged whatever the budget: no card that
 	// works takes so long, and a client must not wait for node_timeout. It is
 	// paid once a heartbeat and node, since the node is under suspicion then.
-	hopeless = 60 * time.Millisecond
+	// hopelessTimes is how much longer than the others it must take: where all
+	// are slow there is much to do, and hedges would make it more.
+	hopeless      = 60 * time.Millisecond
+	hopelessTimes = 3
 )
 
 // latency learns how long a node's reads take, as TCP learns its
@@ -84,7 +87,7 @@ func (a *Array) collect(ctx context.Context, spans []*span, fetches []*fetch) ma
 	begin := time.Now()
 	late := stragglers(begin, fetches, func(f *fetch) time.Duration { return f.late })
 	if len(late) > 0 && !a.mayHedge() {
-		late = stragglers(begin, late, func(f *fetch) time.Duration { return max(f.late, hopeless) })
+		late = hopelessOf(begin, fetches, late)
 	}
 	if len(late) == 0 {
 		return nil
@@ -123,6 +126,20 @@ func stragglers(begin time.Time, fetches []*fetch, after func(*fetch) time.Durat
 		timer.Stop()
 	}
 	return late
+}
+
+// hopelessOf waits for those that are late until they are done or hopeless, and
+// returns the latter. Where more are late than not, it waits for all.
+func hopelessOf(begin time.Time, fetches, late []*fetch) []*fetch {
+	if len(fetches) > 1 && 2*len(late) > len(fetches) {
+		waitFor(late)
+		return nil
+	}
+	patience := hopeless
+	if len(fetches) > 1 {
+		patience = max(hopeless, hopelessTimes*time.Since(begin))
+	}
+	return stragglers(begin, late, func(f *fetch) time.Duration { return max(f.late, patience) })
 }
 
 func waitFor(fetches []*fetch) {

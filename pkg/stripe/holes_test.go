@@ -1,0 +1,306 @@
+package stripe
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"time"
+
+	"rozobox/pkg/chunk"
+	"rozobox/pkg/cluster"
+)
+
+// meddled is a store of which a test changes one thing.
+type meddled struct {
+	chunk.Store
+	sync          func() (chunk.Ack, error)
+	putSuperblock func() error
+}
+
+func (m *meddled) Sync(ctx context.Context, term chunk.Term) (chunk.Ack, error) {
+	if m.sync != nil {
+		return m.sync()
+	}
+	return m.Store.Sync(ctx, term)
+}
+
+func (m *meddled) PutSuperblock(ctx context.Context, term chunk.Term, sb chunk.Superblock) error {
+	if m.putSuperblock != nil {
+		if err := m.putSuperblock(); err != nil {
+			return err
+		}
+	}
+	return m.Store.PutSuperblock(ctx, term, sb)
+}
+
+// TestI1SyncThatBeganBeforeTheAcknowledgement:
+//
+//	take X (acknowledged by the old start) ── Sync begins ────────── Sync ends
+//	            the node restarts, X is sent and acknowledged again ┘
+//
+// The Sync says nothing about X.
+func TestI1SyncThatBeganBeforeTheAcknowledgement(t *testing.T) {
+	inRig(t, 8, func(r *rig) {
+		a := r.open()
+		a.mu.Lock()
+		defer r.abandon(a)
+		defer a.mu.Unlock()
+		old, young := chunk.InstanceID{1}, chunk.InstanceID{2}
+		l := newLedger(a.sb, a.place, 0)
+		w := l.add(1, 1, nil)
+		n := int(a.place.Place(1)[0])
+		l.nodes[n].instance = old
+		l.acknowledge(n, l.take(n, batchOps, batchBytes), old)
+		taken := l.takeUnsynced(n)
+		l.restarted(n, young)
+		l.unsync(n, taken) // the first Sync failed
+		taken = l.takeUnsynced(n)
+		l.acknowledge(n, l.take(n, batchOps, batchBytes), young)
+		l.synced(n, taken, young, 0)
+		if got := w.copies[0].state; got != acknowledged {
+			t.Errorf("the copy is in state %d, want acknowledged", got)
+		}
+	})
+}
+
+// TestTrapInDeclaredOnAnUnsyncedCopy: the node restarts right before the Sync
+// that its joining rests on, and nobody has noticed yet.
+func TestTrapInDeclaredOnAnUnsyncedCopy(t *testing.T) {
+	inRig(t, 8, func(r *rig) {
+		store := &meddled{Store: r.links[3]}
+		r.opts.Nodes[3].Store = store
+		a := r.open()
+		r.links[3].Cut()
+		time.Sleep(time.Second)
+		r.write(a, 1, 1)
+		r.links[3].Heal()
+		for a.Follow(3) != nil {
+			time.Sleep(beatEvery)
+		}
+		r.write(a, 1, 2)
+		store.sync = func() (chunk.Ack, error) {
+			return chunk.Ack{Instance: chunk.InstanceID{1}}, nil
+		}
+		if err := a.Join(r.Context(), 3); err == nil {
+			t.Error("a node came in that had restarted before its sync")
+		}
+		store.sync = nil
+		r.resync(a, 3)
+		r.close(a)
+	})
+}
+
+// TestIncomingIsFinishedOnceBegun: the caller of Join leaves while the record
+// is on its way. The next gateway may have read it from some node: so the node
+// counts until it stands.
+func TestIncomingIsFinishedOnceBegun(t *testing.T) {
+	inRig(t, 8, func(r *rig) {
+		blocked := false
+		for i := range r.opts.Nodes {
+			link := r.opts.Nodes[i].Store
+			r.opts.Nodes[i].Store = &meddled{Store: link, putSuperblock: func() error {
+				if blocked {
+					return chunk.ErrUnavailable
+				}
+				return nil
+			}}
+		}
+		a := r.open()
+		r.links[3].Cut()
+		time.Sleep(time.Second)
+		r.links[3].Heal()
+		for a.Follow(3) != nil {
+			time.Sleep(beatEvery)
+		}
+		blocked = true
+		if err := a.Join(r.patience(time.Second), 3); err == nil {
+			t.Error("joined without a quorum")
+		}
+		a.Unfollow(3)
+		if got := a.Status(); !got.Following[3] {
+			t.Error("a node of which some record says in is no holder any more")
+		}
+		blocked = false
+		time.Sleep(time.Second)
+		if m := a.superblock().Nodes[3]; m.State != cluster.In {
+			t.Errorf("the node is %s", m.State)
+		}
+		r.close(a)
+	})
+}
+
+// TestWMovesWhenTheNodeItWaitedForGoesOut: without a spare nothing else is to
+// be synced then.
+func TestWMovesWhenTheNodeItWaitedForGoesOut(t *testing.T) {
+	inRig(t, 6, func(r *rig) {
+		a := r.open()
+		r.write(a, 1, 1)
+		r.links[2].Freeze()
+		if err := a.Flush(r.patience(5 * time.Second)); err != nil {
+			t.Error(err)
+		}
+		r.links[2].Heal()
+		time.Sleep(time.Second)
+		r.close(a)
+	})
+}
+
+// TestI10ReadsShowWhatAllHoldersHave: a write whose client has given up is not
+// shown while the gateway's death could undo it.
+func TestI10ReadsShowWhatAllHoldersHave(t *testing.T) {
+	inRig(t, 8, func(r *rig) {
+		a := r.open()
+		r.write(a, 1, 1)
+		r.flush(a)
+		for _, n := range a.place.Place(1)[:3] {
+			r.links[n].Freeze()
+		}
+		if err := a.WriteBlock(r.patience(100*time.Millisecond), 1, content(1, 2)); err == nil {
+			t.Fatal("replied without its holders")
+		}
+		got := make([]byte, testBlock)
+		if err := a.ReadAt(r.patience(100*time.Millisecond), got, testBlock); err == nil {
+			t.Error("a version was shown that holders lack")
+		}
+		allocated, err := a.Allocated(r.Context(), 1, 1)
+		if err != nil || !allocated[0] {
+			t.Errorf("allocated: %v, %v", allocated, err)
+		}
+		for _, l := range r.links {
+			l.Heal()
+		}
+		r.expect(a, 1, 2)
+		r.close(a)
+	})
+}
+
+// TestReadOnlyCardGoesOut: its writes would wait for ever.
+func TestReadOnlyCardGoesOut(t *testing.T) {
+	inRig(t, 8, func(r *rig) {
+		a := r.open()
+		r.stores[4].FailSync()
+		for b := range uint64(10) {
+			if err := a.WriteBlock(r.patience(2*time.Second), b, content(b, 1)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		r.flush(a)
+		if m := a.superblock().Nodes[4]; m.State != cluster.Out || m.Behind {
+			t.Errorf("the node is %s, behind %v", m.State, m.Behind)
+		}
+		r.close(a)
+	})
+}
+
+// TestI6OldImageOfReclaimedTombstone: all others have forgotten the tombstone.
+func TestI6OldImageOfReclaimedTombstone(t *testing.T) {
+	inRig(t, 8, func(r *rig) {
+		a := r.open()
+		r.write(a, 1, 1)
+		r.flush(a)
+		r.write(a, 2, 1)
+		r.flush(a)
+		a.mark()
+		home := int(a.place.Place(1)[0])
+		old := r.stores[home].Image()
+		if err := a.Discard(r.Context(), 1); err != nil {
+			t.Fatal(err)
+		}
+		r.flush(a)
+		a.mark()
+		r.flush(a)
+		a.mark()
+		found, err := a.Tombstones(r.Context(), 0, 64)
+		if err != nil || len(found) != 1 {
+			t.Fatalf("tombstones %v, %v", found, err)
+		}
+		if err := a.Reclaim(r.Context(), 1, found[1]); err != nil {
+			t.Fatal(err)
+		}
+		r.links[home].Cut()
+		time.Sleep(time.Second)
+		r.stores[home].Load(old)
+		r.links[home].Heal()
+		r.resync(a, home)
+		r.expect(a, 1, 0)
+		r.close(a)
+	})
+}
+
+// TestDamagedTombstoneReadsAsZeroes: the damaged record answers first.
+func TestDamagedTombstoneReadsAsZeroes(t *testing.T) {
+	inRig(t, 8, func(r *rig) {
+		a := r.open()
+		r.write(a, 1, 1)
+		if err := a.Discard(r.Context(), 1); err != nil {
+			t.Fatal(err)
+		}
+		r.flush(a)
+		for i, n := range a.place.Place(1)[:6] {
+			r.links[n].Delay(time.Duration(i+1) * time.Millisecond)
+		}
+		r.stores[a.place.Place(1)[0]].Damage(r.volume, 1, 0)
+		r.expect(a, 1, 0)
+		r.close(a)
+	})
+}
+
+// TestDegradedReadWaitsForNodesThatAreAway: several answers of a spare are not
+// the answers of several nodes.
+func TestDegradedReadWaitsForNodesThatAreAway(t *testing.T) {
+	inRig(t, 8, func(r *rig) {
+		a := r.open()
+		r.write(a, 1, 1)
+		r.flush(a)
+		placed := a.place.Place(1)
+		r.links[placed[0]].Cut()
+		r.links[placed[1]].Cut()
+		time.Sleep(time.Second) // both go out
+		r.stores[placed[2]].Damage(r.volume, 1, 2)
+		got := make([]byte, testBlock)
+		if err := a.ReadAt(r.patience(time.Second), got, testBlock); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("the read did not wait: %v", err)
+		}
+		r.links[placed[0]].Heal()
+		r.expect(a, 1, 1)
+		r.close(a)
+	})
+}
+
+// TestOpenWithFewerInThanAWriteNeeds: recovery must not wait for nodes that may
+// come in only after it.
+func TestOpenWithFewerInThanAWriteNeeds(t *testing.T) {
+	inRig(t, 8, func(r *rig) {
+		a := r.open()
+		for _, link := range r.links[:2] {
+			link.Cut()
+		}
+		time.Sleep(time.Second)
+		for _, link := range r.links[:2] {
+			link.Heal()
+		}
+		for _, link := range r.links[2:4] {
+			link.Cut()
+		}
+		time.Sleep(2 * time.Second)
+		if n := a.superblock().CountIn(); n != 4 {
+			t.Fatalf("%d nodes are in, want 4", n)
+		}
+		r.links[2].Heal()
+		r.links[3].Heal()
+		put := chunk.Op{Kind: chunk.OpTombstone, Block: 1, Index: 0, Version: chunk.MakeVersion(a.epoch, 1000)}
+		n := int(a.place.Place(1)[0])
+		if _, err := r.stores[n].Write(r.Context(), a.peers[n].term(), []chunk.Op{put}); err != nil {
+			t.Fatal(err)
+		}
+		r.abandon(a)
+		b, err := Open(r.patience(10*time.Second), r.opts, r.volume)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for n := range 4 {
+			r.resync(b, n)
+		}
+		r.close(b)
+	})
+}
