@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/quic-go/quic-go"
@@ -185,12 +186,13 @@ func (c *Client) visit(ctx context.Context) (connected bool, cause error) {
 	return true, s.wait()
 }
 
-// lasting leaves out of a network error the local port, another one each time:
-// the same trouble is to read the same, so that it is logged once.
+// lasting leaves of a network error what it is: the local port is another one
+// each time, and who notices first is chance. The same trouble is to read the
+// same, so that it is logged once.
 func lasting(cause error) error {
-	var op *net.OpError
-	if errors.As(cause, &op) {
-		return op.Err
+	var errno syscall.Errno
+	if errors.As(cause, &errno) {
+		return errno
 	}
 	return cause
 }
