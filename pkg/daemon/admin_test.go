@@ -315,7 +315,9 @@ func TestStatusKeys(t *testing.T) {
 		"id version uptime_seconds":                    status.Gateway,
 		"id addr state sync used_bytes capacity_bytes": status.Nodes[0],
 		"name size_bytes block_size_bytes data_chunks parity_chunks stored_bytes " +
-			"under_protected_blocks incarnation state": status.Volumes[0],
+			"under_protected_blocks incarnation state repair scrub hedged_reads": status.Volumes[0],
+		"kind node total_blocks done_blocks bytes rate_bytes_per_second remaining_seconds paused": status.Volumes[0]["repair"].(map[string]any),
+		"asked started ended blocks mended failed":                                                status.Volumes[0]["scrub"].(map[string]any),
 	} {
 		for _, key := range strings.Fields(want) {
 			if _, ok := have[key]; !ok {

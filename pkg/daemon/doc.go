@@ -33,6 +33,18 @@
 // A stop goes from the outside in: the listeners, the requests that had begun,
 // the volumes (flushed, marked clean), the connections to the nodes.
 //
+// # Upkeep
+//
+// Each volume has a repair.Manager for as long as it is open. What is said of
+// their pace (pause, limit) holds for all volumes, those that open later too,
+// and is forgotten with the process: a pause that outlives its reason would
+// leave nodes out. To give a node up or to replace its card is one decision
+// about several volumes: all are asked first, and nothing is changed when one
+// refuses. One such change goes on at a time.
+//
+// A scrub is asked for and then watched: a client knows its own by the first
+// beginning that is another than before. It goes on when the client goes away.
+//
 // # Who may do what
 //
 // NBD has no users: whoever reaches its address may read and write, so the
