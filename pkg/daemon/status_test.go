@@ -1,0 +1,115 @@
+package daemon
+
+import (
+	"encoding/json"
+	"net/http"
+	"strings"
+	"testing"
+
+	"rozobox/pkg/chunk"
+	"rozobox/pkg/cluster"
+)
+
+// The keys are an interface: none of these may go.
+func TestStatusKeys(t *testing.T) {
+	r := newRig(t)
+	r.start()
+	if _, err := r.client.CreateVolume(t.Context(), NewVolume{Name: "films", SizeBytes: mib}); err != nil {
+		t.Fatal(err)
+	}
+	_, text := r.send(t, r.request(t, http.MethodGet, "/v1/status", ""))
+	var status struct {
+		Health  string
+		Gateway map[string]any
+		Nodes   []map[string]any
+		Volumes []map[string]any
+	}
+	if err := json.Unmarshal([]byte(text), &status); err != nil {
+		t.Fatal(err)
+	}
+	if status.Health != Healthy || len(status.Nodes) != 6 || len(status.Volumes) != 1 {
+		t.Fatal(text)
+	}
+	for want, have := range map[string]map[string]any{
+		"id version uptime_seconds":                    status.Gateway,
+		"id addr state sync used_bytes capacity_bytes": status.Nodes[0],
+		"name size_bytes block_size_bytes data_chunks parity_chunks stored_bytes " +
+			"under_protected_blocks incarnation state repair scrub hedged_reads": status.Volumes[0],
+		"kind node total_blocks done_blocks bytes rate_bytes_per_second remaining_seconds paused": status.Volumes[0]["repair"].(map[string]any),
+		"asked started ended blocks mended failed":                                                status.Volumes[0]["scrub"].(map[string]any),
+	} {
+		for _, key := range strings.Fields(want) {
+			if _, ok := have[key]; !ok {
+				t.Errorf("key %s is missing in %v", key, have)
+			}
+		}
+	}
+	if code, reply := r.send(t, r.request(t, http.MethodGet, "/healthz", "")); code != 200 {
+		t.Errorf("healthz: %d %s", code, reply)
+	}
+}
+
+func TestHealth(t *testing.T) {
+	node := func(state, sync string) NodeStatus { return NodeStatus{State: state, Sync: sync} }
+	good := node(nodeIdle, "in")
+	serving := VolumeStatus{State: stateServing}
+	for name, c := range map[string]struct {
+		gateway string
+		node    NodeStatus
+		volume  VolumeStatus
+		want    string
+	}{
+		"all well":         {stateServing, good, serving, Healthy},
+		"working":          {stateServing, node(nodeWorking, "in"), serving, Healthy},
+		"node gone":        {stateServing, node(nodeUnavailable, "in"), serving, Degraded},
+		"node out":         {stateServing, node(nodeIdle, "out"), serving, Degraded},
+		"node lost":        {stateServing, node(nodeIdle, "lost"), serving, Degraded},
+		"node read-only":   {stateServing, NodeStatus{State: nodeIdle, Sync: "in", ReadOnly: true}, serving, Degraded},
+		"under-protected":  {stateServing, good, VolumeStatus{State: stateServing, UnderProtectedBlocks: 1}, Degraded},
+		"volume waits":     {stateServing, good, VolumeStatus{State: stateWaiting}, Unavailable},
+		"volume deposed":   {stateServing, node(nodeIdle, "out"), VolumeStatus{State: stateDeposed}, Unavailable},
+		"gateway starting": {stateStarting, good, serving, Unavailable},
+		"gateway gone":     {nodeUnavailable, good, serving, Unavailable},
+	} {
+		s := Status{
+			Gateway: GatewayStatus{State: c.gateway}, Nodes: []NodeStatus{good, c.node, good},
+			Volumes: []VolumeStatus{serving, c.volume, serving},
+		}
+		if s.judge(); s.Health != c.want {
+			t.Errorf("%s: %s, want %s", name, s.Health, c.want)
+		}
+	}
+}
+
+func TestNodeState(t *testing.T) {
+	busy := chunk.Stat{Idle: workingFor - 1, Writes: 1}
+	rested := chunk.Stat{Idle: workingFor, Writes: 1}
+	for name, c := range map[string]struct {
+		report report
+		want   string
+	}{
+		"busy":        {report{stat: busy}, nodeWorking},
+		"rested":      {report{stat: rested}, nodeIdle},
+		"just begun":  {report{stat: chunk.Stat{Idle: 1}}, nodeIdle},
+		"unreachable": {report{stat: busy, err: chunk.ErrUnavailable}, nodeUnavailable},
+	} {
+		if got := c.report.status(Node{ID: "pi1"}); got.State != c.want || got.ID != "pi1" {
+			t.Errorf("%s: %+v", name, got)
+		}
+	}
+}
+
+// The worst of all volumes counts.
+func TestNodeSync(t *testing.T) {
+	nodes := []NodeStatus{{ID: "pi1", Sync: "in"}, {ID: "pi2", Sync: "in"}, {ID: "pi3", Sync: "in"}}
+	for _, states := range [][2]cluster.State{
+		{cluster.In, cluster.Out}, {cluster.Lost, cluster.In}, {cluster.Out, cluster.In},
+	} {
+		addSync(nodes, &cluster.Superblock{Nodes: []cluster.Member{
+			{ID: "pi2", State: states[1]}, {ID: "pi1", State: states[0]},
+		}}, nil)
+	}
+	if nodes[0].Sync != "lost" || nodes[1].Sync != "out" || nodes[2].Sync != "in" {
+		t.Errorf("got %+v", nodes)
+	}
+}
