@@ -136,7 +136,7 @@ func TestWMovesWhenTheNodeItWaitedForGoesOut(t *testing.T) {
 		a := r.open()
 		r.write(a, 1, 1)
 		r.links[2].Freeze()
-		if err := a.Flush(r.patience(5 * time.Second)); err != nil {
+		if err := a.Flush(r.patience(1200 * time.Millisecond)); err != nil {
 			t.Error(err)
 		}
 		r.links[2].Heal()
@@ -222,6 +222,11 @@ func TestI6OldImageOfReclaimedTombstone(t *testing.T) {
 		r.stores[home].Load(old)
 		r.links[home].Heal()
 		r.resync(a, home)
+		for _, e := range r.stores[home].Held(r.volume) {
+			if e.Block == 1 {
+				t.Errorf("it still holds %+v", e)
+			}
+		}
 		r.expect(a, 1, 0)
 		r.close(a)
 	})
