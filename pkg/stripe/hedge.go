@@ -117,15 +117,28 @@ func (a *Array) collect(ctx context.Context, spans []*span, fetches []*fetch) ma
 // and returns those that are late.
 func stragglers(begin time.Time, fetches []*fetch, after func(*fetch) time.Duration) (late []*fetch) {
 	for _, f := range fetches {
-		timer := time.NewTimer(after(f) - time.Since(begin))
-		select {
-		case <-f.done:
-		case <-timer.C:
+		if !f.doneBy(begin.Add(after(f))) {
 			late = append(late, f)
 		}
-		timer.Stop()
 	}
 	return late
+}
+
+// doneBy waits until the fetch has ended, or until deadline.
+func (f *fetch) doneBy(deadline time.Time) bool {
+	timer := time.NewTimer(time.Until(deadline))
+	defer timer.Stop()
+	select {
+	case <-f.done:
+		return true
+	case <-timer.C:
+	}
+	select { // both may be true, where another fetch was waited for first
+	case <-f.done:
+		return true
+	default:
+		return false
+	}
 }
 
 // hopelessOf waits for those that are late until they are done or hopeless, and
