@@ -3,6 +3,7 @@ package stripe
 import (
 	"context"
 	"errors"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -95,11 +96,11 @@ func TestTrapInDeclaredOnAnUnsyncedCopy(t *testing.T) {
 // counts until it stands.
 func TestIncomingIsFinishedOnceBegun(t *testing.T) {
 	inRig(t, 8, func(r *rig) {
-		blocked := false
+		var blocked atomic.Bool
 		for i := range r.opts.Nodes {
 			link := r.opts.Nodes[i].Store
 			r.opts.Nodes[i].Store = &meddled{Store: link, putSuperblock: func() error {
-				if blocked {
+				if blocked.Load() {
 					return chunk.ErrUnavailable
 				}
 				return nil
@@ -112,7 +113,7 @@ func TestIncomingIsFinishedOnceBegun(t *testing.T) {
 		for a.Follow(3) != nil {
 			time.Sleep(beatEvery)
 		}
-		blocked = true
+		blocked.Store(true)
 		if err := a.Join(r.patience(time.Second), 3); err == nil {
 			t.Error("joined without a quorum")
 		}
@@ -120,7 +121,7 @@ func TestIncomingIsFinishedOnceBegun(t *testing.T) {
 		if got := a.Status(); !got.Following[3] {
 			t.Error("a node of which some record says in is no holder any more")
 		}
-		blocked = false
+		blocked.Store(false)
 		time.Sleep(time.Second)
 		if m := a.superblock().Nodes[3]; m.State != cluster.In {
 			t.Errorf("the node is %s", m.State)
