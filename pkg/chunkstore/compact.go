@@ -37,12 +37,7 @@ type compactPass struct {
 	gained bool
 }
 
-func (c *compactor) wake() {
-	select {
-	case c.kick <- struct{}{}:
-	default:
-	}
-}
+func (c *compactor) wake() { poke(c.kick) }
 
 func (c *compactor) join() *compactPass {
 	c.mu.Lock()
@@ -65,7 +60,7 @@ func (c *compactor) take() *compactPass {
 // waitRoom lets compaction go first where the files leave no room for size
 // bytes. Where it gains nothing the caller's own check will say so.
 func (s *Store) waitRoom(ctx context.Context, size int64) {
-	for s.physical.Load()+size > s.limit.Load()-s.space.segment && s.failure.Load() == nil {
+	for s.physical.Load()+size > s.limit.Load()-s.space.line(forNew) && s.failure.Load() == nil {
 		p := s.compact.join()
 		select {
 		case <-p.done:
@@ -101,22 +96,22 @@ func (s *Store) compactLoop(ctx context.Context) {
 	}
 }
 
-// compactOnce compacts one run, if any is worth it, and reports whether that
-// gave space back.
+// compactOnce compacts one run, and reports whether any was worth it. The copy
+// itself never is, unless more of it dies, so that this comes to an end.
 func (s *Store) compactOnce(ctx context.Context, urgent bool) bool {
-	urgent = urgent || s.physical.Load() > s.limit.Load()-s.space.reserve
-	run := s.victims(urgent)
+	run := s.victims(urgent || s.scarce())
 	if len(run) == 0 || s.failure.Load() != nil {
 		return false
 	}
-	before := s.physical.Load()
-	defer s.measure()
+	s.copies.Add(1)
 	err := s.rewrite(run, func() error { return s.syncLog(ctx) })
+	s.copies.Add(1)
+	s.measure()
 	if err != nil {
 		s.compactFailed(ctx, run, err)
 		return false
 	}
-	return s.physical.Load() < before
+	return true
 }
 
 // compactFailed decides what an error means: no space passes, an unreadable
@@ -140,12 +135,20 @@ var errUnreadable = errors.New("cannot be read")
 
 // waste is what compaction would take back, 0 where it may not take the
 // segment; the caller holds mu.
-func (g *segment) waste() int64 {
+func (s *Store) waste(g *segment) int64 {
 	if !g.durable || g.stuck {
 		return 0
 	}
+	return g.size - s.rest(g)
+}
+
+// rest is what a copy of the segment would take. The last W of each volume is
+// known only where compaction has kept it; the copy of another segment may
+// take more than rest, once. The caller holds mu.
+func (s *Store) rest(g *segment) int64 {
 	const frame = 2 * headerSize // head and seal
-	return g.size - g.live - g.kept - g.framed - frame
+	table := record{length: uint32(tableSize(g.entries+int(g.kept/headerSize), s.space.segment))}
+	return frame + g.live + g.kept + table.size()
 }
 
 const (
@@ -159,7 +162,8 @@ const (
 	joinWaste = 4
 )
 
-// victims picks the segment with the most dead data and the neighbours that
+// victims picks a segment without any live record and its neighbours that have
+// none either; or else the one with the most dead data and the neighbours that
 // fit into one file with it.
 func (s *Store) victims(urgent bool) []*segment {
 	s.mu.RLock()
@@ -170,7 +174,14 @@ func (s *Store) victims(urgent bool) []*segment {
 	}
 	list, worst, most := s.segmentsInOrder(), -1, int64(0)
 	for i, g := range list {
-		if w := g.waste(); w > most && w*fraction >= g.size {
+		w := s.waste(g)
+		if w <= 0 || w*fraction < g.size {
+			continue
+		}
+		if g.live == 0 {
+			w += s.space.capacity // before all that must be copied
+		}
+		if w > most {
 			worst, most = i, w
 		}
 	}
@@ -178,14 +189,18 @@ func (s *Store) victims(urgent bool) []*segment {
 		return nil
 	}
 	first, last := worst, worst
-	size := list[worst].size - most
+	size := s.rest(list[worst])
+	dead := list[worst].live == 0
 	joins := func(i int) bool {
 		if i < 0 || i >= len(list) || !list[i].durable || list[i].stuck {
 			return false
 		}
 		g := list[i]
-		rest := g.size - g.waste()
-		if size+rest > s.space.segment || g.waste()*joinWaste < g.size && g.size > s.space.segment/joinWaste {
+		if dead {
+			return g.live == 0 // they need no room
+		}
+		rest := s.rest(g)
+		if size+rest > s.space.segment || s.waste(g)*joinWaste < g.size && g.size > s.space.segment/joinWaste {
 			return false
 		}
 		size += rest
@@ -211,8 +226,7 @@ func (s *Store) rewrite(run []*segment, settle func() error) error {
 		return errors.Join(err, c.abandon(s.fs))
 	}
 	rest := run
-	if c.empty() {
-		err = c.abandon(s.fs)
+	if c.to == nil {
 		s.swap(c)
 	} else {
 		err = s.install(run[0], c)
@@ -241,6 +255,7 @@ func (s *Store) install(first *segment, c *copied) error {
 	}
 	s.swap(c)
 	s.forgetSegment(first)
+	s.physical.Add(c.to.size)
 	return nil
 }
 

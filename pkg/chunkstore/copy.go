@@ -3,13 +3,14 @@ package chunkstore
 import (
 	"errors"
 	"fmt"
+	"slices"
 
 	"rozobox/pkg/chunk"
 )
 
 // copied is the copy of a run of segments.
 type copied struct {
-	to   *segment
+	to   *segment // nil where nothing had to be copied
 	recs []copiedRecord
 	buf  []byte
 	head []int64 // offsets of the headers in buf
@@ -38,6 +39,9 @@ func (s *Store) copyRun(run []*segment) (*copied, error) {
 	for _, g := range run {
 		low = low || g.low
 	}
+	if !slices.ContainsFunc(wanted, func(r copiedRecord) bool { return !r.gone }) {
+		return &copied{recs: wanted}, nil
+	}
 	name := run[0].name + rewriteSuffix
 	s.fs.Remove(name) // what an earlier attempt has left
 	to, err := createSegment(s.fs, name, run[0].id, s.id, s.seed, low)
@@ -59,7 +63,9 @@ func (s *Store) copyRun(run []*segment) (*copied, error) {
 }
 
 // wanted lists what must be copied, in order: what the index points to, the
-// last W of each volume, and all resets.
+// last W of each volume, and all resets. A W alone is worth no copy where a later
+// record has a higher one: should the log get a gap between the two, w falls back
+// to one that is still lower.
 func (s *Store) wanted(run []*segment) ([]copiedRecord, error) {
 	hidesNothing := s.allLiveBelow(run[0].id)
 	var list []copiedRecord
@@ -83,7 +89,21 @@ func (s *Store) wanted(run []*segment) ([]copiedRecord, error) {
 			return nil, err
 		}
 	}
+	if !slices.ContainsFunc(list, func(r copiedRecord) bool { return !r.gone && !s.surpassed(&r.old) }) {
+		for i := range list {
+			list[i].gone = true
+		}
+	}
 	return list, nil
+}
+
+// surpassed reports whether r is a W and the log has a higher one of its volume:
+// W only rises, so that one comes later, unless a reset stands between.
+func (s *Store) surpassed(r *staged) bool {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	v := s.volumes[r.volume]
+	return r.kind == kindWatermark && v != nil && r.version < v.w
 }
 
 // allLiveBelow reports whether no segment before id has a put that only a
@@ -178,17 +198,12 @@ func (c *copied) flush() error {
 	return err
 }
 
-// empty reports whether nothing needs the copy.
-func (c *copied) empty() bool {
-	for i := range c.recs {
-		if !c.recs[i].gone {
-			return false
-		}
+func (c *copied) abandon(fs FS) error {
+	if c.to == nil {
+		return nil
 	}
-	return true
+	return errors.Join(c.to.file.Close(), fs.Remove(c.to.name))
 }
-
-func (c *copied) abandon(fs FS) error { return errors.Join(c.to.file.Close(), fs.Remove(c.to.name)) }
 
 // swapStep bounds for how long swap keeps readers out.
 const swapStep = 256

@@ -102,6 +102,7 @@ func (s *Store) room(r *staged) (*segment, error) {
 		return nil, errors.Join(err, g.file.Close(), s.fs.Remove(g.name))
 	}
 	s.active = g
+	s.physical.Add(g.size)
 	s.measure()
 	return g, nil
 }
@@ -186,6 +187,9 @@ func (s *Store) publish(v *volume, recs []staged) {
 		switch r := &recs[i]; r.kind {
 		case kindWatermark:
 			v.w = max(v.w, r.version)
+			if len(v.waiting)+len(v.fresh) > 0 {
+				poke(s.syncs.owed)
+			}
 		case kindPut, kindTombstone:
 			r.seg.puts++
 			s.put(v, r.entry())

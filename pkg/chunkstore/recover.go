@@ -112,6 +112,7 @@ func (l *loader) openSegments(names []string) error {
 		if err := l.s.addSegment(g); err != nil {
 			return err
 		}
+		l.s.physical.Add(g.size)
 		l.s.nextID = max(l.s.nextID, id+1)
 	}
 	return nil

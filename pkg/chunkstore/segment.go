@@ -35,6 +35,7 @@ type segment struct {
 	durable  bool  // closed and synced: compaction may take it
 	stuck    bool  // compaction could not read it
 	live     int64 // bytes of the records that the index points to
+	entries  int   // how many those are
 	kept     int64 // bytes of other records that compaction has kept
 	puts     int   // puts and tombstones in the file
 	livePuts int   // those of them that the index points to
@@ -132,9 +133,18 @@ func (g *segment) note(r *record, off, segmentSize int64) {
 		return
 	}
 	g.table = appendEntry(g.table, r, off)
-	if int64(len(g.table)) > min(maxTableSize, max(segmentSize/8, 64*tableEntrySize)) {
+	if tableSize(len(g.table)/tableEntrySize, segmentSize) == 0 {
 		g.table = nil
 	}
+}
+
+// tableSize returns how long the table of n records is.
+func tableSize(n int, segmentSize int64) int64 {
+	size := int64(n) * tableEntrySize
+	if size > min(maxTableSize, max(segmentSize/8, 64*tableEntrySize)) {
+		return 0
+	}
+	return size
 }
 
 // finish appends the table; the segment takes no more records.

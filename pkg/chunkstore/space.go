@@ -8,12 +8,20 @@ import (
 
 // space divides a card:
 //
-//	|<- held ->|<- dead ->|<------ free ------>|<- deep ->|<- rewrite ->|
-//	0                                          |<------ reserve ------->|  limit
+//	|<- held ->|<- dead ->|<----- free ----->|<------- reserve -------->|  limit
 //
-// held is what the index points to, dead what compaction can take back. New
-// data may fill up to the reserve; repair, tombstones and drops may go on to
-// the last part, which one compaction at a time needs for its copy.
+// held is what the index points to, and the segments' tables; dead is what
+// compaction can take back. New data may be held up to the reserve. Beyond that
+// the files may grow as far as lines in the reserve, so that whatever is wanted
+// next finds room:
+//
+//	|  dead, not yet taken back  |  repair  |  trims  |  a copy |
+//	|<--------- 9/4 ------------>|<- 3/4 -->|<- 3/4 ->|<- 5/4 ->|   segments
+//	                            new       repair    trim        limit
+//
+// A copy, with its table, is smaller than the segments that it replaces, and
+// these are seldom larger than an eighth above their size. Trims come last,
+// because they are what makes room on a full card.
 type space struct {
 	capacity int64
 	segment  int64
@@ -21,9 +29,31 @@ type space struct {
 }
 
 const (
-	reserveSegments = 4  // the copy, the active segment, and two of dead data
+	reserveSegments = 5  // as drawn
 	reserveFraction = 16 // but at least this part of the card: else compaction copies too much
 )
+
+// claim says for what a record is; the later ones may go further.
+type claim uint8
+
+const (
+	forNew claim = iota
+	forRepair
+	forTrim
+)
+
+// line returns how much in front of the limit the files must end.
+func (p *space) line(c claim) int64 { return p.segment / 4 * (5 + 3*int64(forTrim-c)) }
+
+func claimOf(op *chunk.Op) claim {
+	switch {
+	case op.Kind == chunk.OpTombstone:
+		return forTrim
+	case op.Repair:
+		return forRepair
+	}
+	return forNew
+}
 
 func makeSpace(o *Options, taken int64) (space, error) {
 	capacity := int64(o.Capacity)
@@ -48,28 +78,50 @@ func makeSpace(o *Options, taken int64) (space, error) {
 
 // measure asks the file system again how much the segments may take together:
 // the capacity, or less where others have filled the disk. It is asked when a
-// segment begins, a compaction ends, and when somebody wants to know.
+// segment begins, a compaction ends, and when somebody wants to know; not while
+// a copy takes what it soon gives back.
 func (s *Store) measure() {
-	limit := s.space.capacity
+	s.frames.Store(s.countFrames())
+	before, limit := s.copies.Load(), s.space.capacity
 	if available, err := s.fs.Available(); err == nil {
 		limit = min(limit, s.physical.Load()+int64(min(available, 1<<62)))
 	}
-	s.limit.Store(limit)
-}
-
-// free tells how many bytes new data may still take. Headers and checksums
-// take less than a sixteenth, for chunks of 1 KiB and more.
-func (s *Store) free() uint64 {
-	free := s.limit.Load() - s.space.reserve - s.held.Load()
-	return uint64(max(free, 0)) / 16 * 15
-}
-
-// admits reports whether a record may be added: new data in front of the
-// reserve, repair and what frees space in front of its last segment.
-func (s *Store) admits(limit, size int64, reserved bool) bool {
-	held, physical := s.held.Load()+size, s.physical.Load()+size
-	if reserved {
-		return held <= limit-s.space.segment && physical <= limit
+	if before%2 == 0 && s.copies.Load() == before {
+		s.limit.Store(limit)
 	}
-	return held <= limit-s.space.reserve && physical <= limit-s.space.segment
+}
+
+// countFrames adds up what compaction cannot take back beside live records.
+func (s *Store) countFrames() (n int64) {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	for _, g := range s.segments {
+		if g != nil {
+			n += s.rest(g) - g.live
+		}
+	}
+	return n
+}
+
+// free tells how many bytes new data may still take. Headers, checksums and
+// tables take less than an eighth, for chunks of 1 KiB and more.
+func (s *Store) free() uint64 {
+	free := s.limit.Load() - s.space.reserve - s.held.Load() - s.frames.Load()
+	return uint64(max(free, 0)) / 8 * 7
+}
+
+// admits reports whether a record may be added. It is half a segment more
+// generous than free, which knows of tables late: who keeps to what was reported
+// is not refused.
+func (s *Store) admits(limit, size int64, c claim) bool {
+	most := limit - s.space.reserve + s.space.segment/2
+	if c == forNew && s.held.Load()+s.frames.Load()+size > most {
+		return false
+	}
+	return s.physical.Load()+size <= limit-s.space.line(c)
+}
+
+// scarce reports whether new data would soon have to wait for compaction.
+func (s *Store) scarce() bool {
+	return s.physical.Load() > s.limit.Load()-s.space.line(forNew)-s.space.segment
 }

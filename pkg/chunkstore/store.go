@@ -50,6 +50,8 @@ type Store struct {
 	held     atomic.Int64  // bytes of all records that the index points to
 	physical atomic.Int64  // bytes of all segment files
 	limit    atomic.Int64  // what physical may grow to; see measure
+	frames   atomic.Int64  // bytes of heads, tables and seals; likewise
+	copies   atomic.Int64  // copies begun and ended: odd while there is one that physical does not count
 	synced   atomic.Uint64 // position up to which the log is durable
 	failure  atomic.Pointer[error]
 	closing  atomic.Bool
@@ -103,6 +105,7 @@ func open(opts *Options) (*Store, error) {
 	s.turn <- struct{}{}
 	s.counts.started = time.Now()
 	s.syncs.kick = make(chan struct{}, 1)
+	s.syncs.owed = make(chan struct{}, 1)
 	s.compact.kick = make(chan struct{}, 1)
 	rand.Read(s.instance[:])
 	if err := s.load(opts, names); err != nil {
@@ -117,6 +120,7 @@ func (s *Store) startWorkers() {
 	s.stop, s.stopped = stop, ctx.Done()
 	s.workers.Go(func() { s.syncLoop(ctx) })
 	s.workers.Go(func() { s.compactLoop(ctx) })
+	s.compact.wake() // what the replay has found dead
 	if len(s.compact.suspects) > 0 {
 		s.workers.Go(func() { s.verify(ctx, s.compact.suspects) })
 	}
@@ -252,6 +256,5 @@ func (s *Store) addSegment(g *segment) error {
 	}
 	g.slot = uint32(i)
 	s.segments[i] = g
-	s.physical.Add(g.size)
 	return nil
 }

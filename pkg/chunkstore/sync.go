@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"time"
 
 	"rozobox/pkg/chunk"
 )
@@ -16,6 +17,7 @@ type syncQueue struct {
 	mu   sync.Mutex // guards next
 	next *syncRound
 	kick chan struct{}
+	owed chan struct{} // of 1: a W was logged that will free something once it is synced
 }
 
 // syncRound is one flush of the log; err may be read once done is closed.
@@ -43,9 +45,11 @@ func (q *syncQueue) take() *syncRound {
 	return r
 }
 
-func (q *syncQueue) wake() {
+func (q *syncQueue) wake() { poke(q.kick) }
+
+func poke(c chan struct{}) {
 	select {
-	case q.kick <- struct{}{}:
+	case c <- struct{}{}:
 	default:
 	}
 }
@@ -85,21 +89,46 @@ func (s *Store) syncLog(ctx context.Context) error {
 	}
 }
 
-// syncLoop runs the rounds. It also flushes on its own when a segment is full.
+const (
+	// freeAfter is how long what W has superseded waits for somebody's sync
+	// before the store does its own. A gateway that is busy syncs more often.
+	freeAfter = time.Second
+	// freeSoon is that on a full card, where somebody may wait for the room: as
+	// long as a sync takes on many cards, so that it is at most half of the work.
+	freeSoon = 20 * time.Millisecond
+)
+
+// syncLoop runs the rounds. It also flushes on its own when a segment is full,
+// and when nobody else does though a W waits that would free something.
 func (s *Store) syncLoop(ctx context.Context) {
+	var own <-chan time.Time
 	for {
 		select {
 		case <-s.syncs.kick:
-			r := s.syncs.take()
-			err := s.syncOnce()
-			if r != nil {
-				r.err = err
-				close(r.done)
+		case <-own:
+		case <-s.syncs.owed:
+			if own == nil {
+				own = time.After(s.patience())
 			}
+			continue
 		case <-ctx.Done():
 			return // those who wait see that the store has stopped
 		}
+		own = nil
+		r := s.syncs.take()
+		err := s.syncOnce()
+		if r != nil {
+			r.err = err
+			close(r.done)
+		}
 	}
+}
+
+func (s *Store) patience() time.Duration {
+	if s.scarce() {
+		return freeSoon
+	}
+	return freeAfter
 }
 
 // syncOnce makes durable all that is in the log when it begins, and frees

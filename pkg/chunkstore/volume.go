@@ -70,6 +70,7 @@ func (s *Store) forget(v *volume, e entry) {
 func (s *Store) account(v *volume, e entry, sign int) {
 	g := s.segments[e.loc.slot()]
 	g.live += int64(sign) * e.size()
+	g.entries += sign
 	s.held.Add(int64(sign) * e.size())
 	if !e.loc.has(locDrop) {
 		g.livePuts += sign

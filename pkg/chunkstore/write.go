@@ -258,9 +258,8 @@ func (s *Store) decide(v *volume, op *chunk.Op, w chunk.Version, limit int64) (k
 		}
 		low = true
 	}
-	reserved := op.Repair || op.Kind == chunk.OpTombstone
 	size := headerSize + storedSize(int64(len(op.Data)))
-	if !s.admits(limit, size, reserved) {
+	if !s.admits(limit, size, claimOf(op)) {
 		return false, false, chunk.ErrNoSpace
 	}
 	return true, low, nil

@@ -43,6 +43,7 @@ type FS struct {
 	fault   func(op, name string) error
 	stall   map[string]chan struct{}
 	free    uint64
+	size    uint64 // of the disk; 0: endless
 }
 
 var _ chunkstore.FS = (*FS)(nil)
@@ -98,7 +99,29 @@ func (f *FS) Stall(op string, until chan struct{}) {
 	f.stall = map[string]chan struct{}{op: until}
 }
 
-// SetAvailable sets what Available answers.
+// Resize makes the disk so large: a write that needs more fails with ENOSPC,
+// and Available tells what is left.
+func (f *FS) Resize(size uint64) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.size = size
+}
+
+// Used tells how many bytes all files take.
+func (f *FS) Used() uint64 {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.used()
+}
+
+func (f *FS) used() (n uint64) {
+	for _, file := range f.names {
+		n += uint64(len(file.content))
+	}
+	return n
+}
+
+// SetAvailable sets what Available answers while the disk is endless.
 func (f *FS) SetAvailable(n uint64) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -129,7 +152,7 @@ func (f *FS) Crash(keep Keep, rng *rand.Rand) *FS {
 	defer f.mu.Unlock()
 	f.off = true
 	after := New()
-	after.free = f.free
+	after.free, after.size = f.free, f.size
 	names := maps.Clone(f.durable)
 	n := len(f.pending)
 	switch keep {
@@ -324,6 +347,9 @@ func (u unlocker) Close() error {
 func (f *FS) Available() (uint64, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	if f.size > 0 {
+		return f.size - min(f.used(), f.size), nil
+	}
 	return f.free, nil
 }
 

@@ -5,6 +5,7 @@ import (
 	"io"
 	"io/fs"
 	"slices"
+	"syscall"
 )
 
 // file is an open file.
@@ -40,6 +41,9 @@ func (f *file) WriteAt(p []byte, off int64) (int, error) {
 	defer f.fs.mu.Unlock()
 	err := f.fs.begin("write", f.name, fmt.Sprintf(" %d+%d", off, len(p)))
 	n := len(p)
+	if err == nil {
+		err = f.fits(off + int64(n))
+	}
 	if err != nil {
 		n /= 2
 	}
@@ -55,6 +59,15 @@ func (f *file) WriteAt(p []byte, off int64) (int, error) {
 		return 0, err
 	}
 	return n, nil
+}
+
+// fits says whether the disk has room for the file to end there.
+func (f *file) fits(end int64) error {
+	grows := end - int64(len(f.node.content))
+	if f.fs.size == 0 || grows <= 0 || f.fs.used()+uint64(grows) <= f.fs.size {
+		return nil
+	}
+	return &fs.PathError{Op: "write", Path: f.name, Err: syscall.ENOSPC}
 }
 
 func (f *file) Truncate(size int64) error {
