@@ -18,3 +18,36 @@ func TestHistories(t *testing.T) {
 		}
 	}
 }
+
+// TestModelRefusesWhatADiskMayNotDo: a model that allows everything would find
+// nothing.
+func TestModelRefusesWhatADiskMayNotDo(t *testing.T) {
+	m := newModel(sectorSize)
+	write := func(err error) []byte {
+		c, stamp := m.begin(0, 1, false)
+		buf := make([]byte, sectorSize)
+		stampSectors(0, stamp, buf)
+		m.end(c, err)
+		return buf
+	}
+	read := func(what string, data []byte, allowed bool) {
+		t.Helper()
+		if err := m.read(m.start(), 0, data); (err == nil) != allowed {
+			t.Errorf("%s: %v", what, err)
+		}
+	}
+	zeroes := make([]byte, sectorSize)
+	first := write(nil)
+	read("zeroes after a write", zeroes, false)
+	failed := write(os.ErrClosed)
+	read("the write before one that failed", first, true)
+	read("a write that failed and did not show", failed, false)
+	m.flushed(m.start())
+	second := write(nil)
+	read("overwritten", first, false)
+	m.lost()
+	read("flushed, after power loss", first, true)
+	read("lost, and seen to be lost", second, false)
+	read("older than flushed", zeroes, false)
+	read("torn", append(second[:256:256], first[256:]...), false)
+}

@@ -33,6 +33,8 @@ func mishaps() []mishap {
 		{"gateway replaced", 4, (*history).replaceGateway},
 		{"power", 3, (*history).power},
 		{"lonely version", 4, (*history).lonely},
+		{"thin version", 3, (*history).thin},
+		{"newcomer", 6, (*history).newcomer},
 		{"damage", 5, (*history).damage},
 		{"wipe", 4, (*history).wipe},
 		{"old image", 4, (*history).oldImage},

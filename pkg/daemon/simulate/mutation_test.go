@@ -11,7 +11,7 @@ import (
 )
 
 // normalSeeds is within how many seeds the simulator must find each fault.
-const normalSeeds = 150
+const normalSeeds = 300
 
 // mutant is a fault put into the code on purpose: a text replaced in a file.
 type mutant struct {

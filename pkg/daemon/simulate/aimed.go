@@ -1,0 +1,81 @@
+package simulate
+
+import (
+	"context"
+	"math/rand/v2"
+	"time"
+
+	"rozobox/pkg/cluster"
+)
+
+// thin lets a version be flushed that stands on five nodes, of which one loses
+// its chunk and another is away when the next gateway opens, while W is not
+// known yet. Three of the four chunks needed are left: the opening must wait,
+// not take an older version (I1).
+func (h *history) thin(ctx context.Context) bool {
+	g := h.current()
+	if len(h.nodes) != 8 || h.limit < 3 || h.unwell()+worst(h.damaged()) > 0 || g.array.Err() != nil {
+		return false
+	}
+	h.note("a thin version is to be flushed")
+	g.manager.Pause()
+	order := h.rng.Perm(len(h.nodes))
+	block := h.rng.IntN(blocks)
+	h.goOut(order[:2])
+	h.afflict(order[0], harm{})
+	h.afflict(order[1], harm{})
+	h.goOut(order[2:3])
+	c := &client{h, rand.New(rand.NewPCG(h.rng.Uint64(), 0))}
+	err := c.write(ctx, g, block*perBlock, perBlock, false)
+	if err == nil {
+		err = c.flush(ctx, g)
+	}
+	thin := err == nil && g.array.Status().Superblock.CountIn() == 5
+	h.kill(g)
+	h.afflict(order[2], harm{})
+	if thin {
+		h.spoil(order[3], uint64(block))
+		h.ail(order[4], harm{cut: true}, longestOutage)
+	}
+	h.reopen(ctx)
+	return true
+}
+
+// newcomer takes the power of a node at the moment that it has come in, and all
+// that it has not synced: nothing of what it was given may be among that.
+func (h *history) newcomer(context.Context) bool {
+	i, ok := h.victim()
+	g := h.current()
+	if !ok || h.unwell() > 1 {
+		return false
+	}
+	in := func() bool { return g.array.Status().Superblock.Nodes[i].State == cluster.In }
+	h.note("%s will lose its power when it has come in", h.nodes[i].id)
+	h.afflict(i, harm{cut: true})
+	time.Sleep(time.Second)
+	h.afflict(i, harm{})
+	for end := time.Now().Add(longestAilment); !in() && time.Now().Before(end); {
+		time.Sleep(time.Millisecond)
+	}
+	h.stop(i, func(int) int { return 0 })
+	h.ail(i, harm{cut: true}, longestOutage)
+	return true
+}
+
+// goOut cuts nodes off and waits until they must have been declared out.
+func (h *history) goOut(nodes []int) {
+	for _, i := range nodes {
+		h.afflict(i, harm{cut: true})
+	}
+	time.Sleep(300 * time.Millisecond)
+}
+
+// spoil damages a node's chunk of a block.
+func (h *history) spoil(i int, block uint64) {
+	for _, e := range h.nodes[i].store.Held(h.volume) {
+		if e.Block == block {
+			h.note("%s: chunk %d of block %d is damaged", h.nodes[i].id, e.Index, block)
+			h.nodes[i].store.Damage(h.volume, block, e.Index)
+		}
+	}
+}
