@@ -307,12 +307,7 @@ func (m *Manager) tidyUp(ctx context.Context) {
 // rebuild puts all chunks that lack a holder onto spares.
 func (m *Manager) rebuild(ctx context.Context) {
 	m.begin(rebuild, "")
-	lacking := func(first, end uint64) ([]uint64, error) {
-		if _, what := m.next(time.Now(), time.Now()); what == resync {
-			return nil, errPreempted
-		}
-		return m.array.Lacking(ctx, first, end)
-	}
+	lacking := func(first, end uint64) ([]uint64, error) { return m.array.Lacking(ctx, first, end) }
 	err := m.walk(ctx, lacking, m.healer(stripe.Healing{Node: stripe.AllNodes, Spares: true}))
 	done := m.end()
 	m.mu.Lock()
@@ -349,6 +344,15 @@ func (m *Manager) reclaimAll(ctx context.Context) {
 
 // rest is how long a job that failed waits before it begins again.
 const rest = 10 * time.Second
+
+// preempted reports whether a node waits to be resynced while another job runs.
+func (m *Manager) preempted() bool {
+	if m.Status().Job.Kind == string(resync) {
+		return false
+	}
+	_, what := m.next(time.Now(), time.Now())
+	return what == resync
+}
 
 var errPreempted = errors.New("a node has returned")
 

@@ -103,10 +103,14 @@ type finder func(first, end uint64) ([]uint64, error)
 // mender mends one block and returns the bytes that it wrote.
 type mender func(ctx context.Context, block uint64) (int64, error)
 
-// walk mends, window by window, the blocks that find returns.
+// walk mends, window by window, the blocks that find returns. Any job but a
+// resync stops with errPreempted when a node has returned.
 func (m *Manager) walk(ctx context.Context, find finder, mend mender) error {
 	total := m.array.Geometry().Blocks()
 	for first := uint64(0); first < total; first += window {
+		if m.preempted() {
+			return errPreempted
+		}
 		blocks, err := find(first, min(first+window, total))
 		if err != nil {
 			return err
