@@ -205,6 +205,9 @@ func (h *healer) judge() error {
 // mend gives a node the chunk that it should have.
 func (h *healer) mend(ctx context.Context, at slot) error {
 	has, answered := h.held[at]
+	if !answered && at.node == h.Node {
+		return fmt.Errorf("node %s does not answer: %w", h.peers[at.node].ID, ErrInterrupted)
+	}
 	if !answered {
 		return nil // it will be resynced when it returns
 	}

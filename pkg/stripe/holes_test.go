@@ -310,3 +310,32 @@ func TestOpenWithFewerInThanAWriteNeeds(t *testing.T) {
 		r.close(b)
 	})
 }
+
+// TestI4ResyncNeedsTheNodesAnswer: the node that is resynced refuses a chunk for
+// want of space, and is left alone until its next heartbeat. A block that was
+// healed meanwhile was not healed there.
+func TestI4ResyncNeedsTheNodesAnswer(t *testing.T) {
+	inRig(t, 6, func(r *rig) {
+		a := r.open()
+		r.links[2].Cut()
+		time.Sleep(time.Second)
+		r.write(a, 1, 1)
+		r.flush(a)
+		r.stores[2].SetCapacity(0)
+		r.links[2].Heal()
+		for a.Follow(2) != nil {
+			time.Sleep(beatEvery)
+		}
+		a.mu.Lock()
+		a.peers[2].up = false // as after a refusal
+		a.mu.Unlock()
+		_, _, err := a.Heal(r.Context(), 1, Healing{Node: 2})
+		if !errors.Is(err, ErrInterrupted) {
+			t.Errorf("healing a node that was not asked: %v", err)
+		}
+		a.Unfollow(2)
+		r.resync(a, 2)
+		r.consistent(a)
+		r.close(a)
+	})
+}
