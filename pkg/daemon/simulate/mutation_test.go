@@ -76,11 +76,14 @@ var mutants = []mutant{
 	},
 }
 
+// askForMutants names the variable of the environment that has TestMutants run.
+const askForMutants = "ROZOBOX_MUTANTS"
+
 // TestMutants builds the simulator with each fault, and wants it found. The
 // sources on disk stay as they are.
 func TestMutants(t *testing.T) {
-	if testing.Short() {
-		t.Skip("ten builds and some hundred histories take a minute")
+	if os.Getenv(askForMutants) == "" {
+		t.Skip("ten builds and up to 300 histories each take minutes; set " + askForMutants + "=1")
 	}
 	for _, m := range mutants {
 		t.Run(strings.ReplaceAll(m.name, " ", "-"), func(t *testing.T) { m.find(t) })
