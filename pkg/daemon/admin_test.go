@@ -339,7 +339,7 @@ func TestI5DeposedGatewayStaysDeposed(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer successor.Close(context.Background())
-		if err := d.WriteAt(t.Context(), make([]byte, 512), 0); !errors.Is(err, nbd.ErrShutdown) {
+		if err := d.WriteAt(t.Context(), make([]byte, 512), 0); !errors.Is(err, nbd.ErrGone) {
 			t.Errorf("the deposed gateway wrote: %v", err)
 		}
 		time.Sleep(10 * reopenAtMost)

@@ -35,13 +35,15 @@ func newDevice(array *stripe.Array, timeout time.Duration) *device {
 	return &device{volume: v, array: array}
 }
 
-// wire gives an error the meaning that NBD clients are told.
+// wire gives an error the meaning that NBD clients are told. A volume that this
+// array serves no more may be served by a successor, or soon again by this
+// gateway: clients find out when they connect anew.
 func wire(err error) error {
 	switch {
 	case errors.Is(err, stripe.ErrNoSpace):
 		return fmt.Errorf("%w: %w", nbd.ErrNoSpace, err)
 	case errors.Is(err, stripe.ErrDeposed), errors.Is(err, stripe.ErrClosed):
-		return fmt.Errorf("%w: %w", nbd.ErrShutdown, err)
+		return fmt.Errorf("%w: %w", nbd.ErrGone, err)
 	}
 	return err
 }
@@ -98,6 +100,6 @@ func (d *device) Description() string {
 		sb.Volume, sb.Incarnation, sb.Geometry.Data, sb.Geometry.Parity, Size(sb.Geometry.BlockSize))
 }
 
-// close flushes and ends the volume; requests on connections that are still
-// open fail from then on.
+// close flushes and ends the volume; connections that are still open end with
+// their next request.
 func (d *device) close(ctx context.Context) error { return d.array.Close(ctx) }

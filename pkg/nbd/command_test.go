@@ -273,6 +273,23 @@ func TestDeviceErrors(t *testing.T) {
 	}
 }
 
+func TestGoneDeviceIsNotAnswered(t *testing.T) {
+	device := newFullDevice(4096)
+	addr := serve(t, Options{Exports: exporting(device)})
+	for _, m := range modes {
+		for _, q := range []command{
+			{kind: cmdRead, length: 512}, writeOf(0, make([]byte, 512), cmdFlagFUA), {kind: cmdFlush},
+		} {
+			idle, c := connected(t, addr, m), connected(t, addr, m)
+			device.setFail(fmt.Errorf("a successor has it: %w", ErrGone))
+			c.send(q)
+			c.closed()
+			device.setFail(nil)
+			idle.alive()
+		}
+	}
+}
+
 func TestCommandsReachTheDevice(t *testing.T) {
 	for _, tc := range []struct {
 		q    command

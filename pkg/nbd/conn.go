@@ -377,8 +377,12 @@ func (c *conn) noteStall(req *request) time.Duration {
 	return waited
 }
 
-// finish sends the last reply to a request.
+// finish sends the last reply to a request. Where the device is gone it ends the
+// connection first, so that the reply goes nowhere.
 func (c *conn) finish(req *request, err error) {
+	if errors.Is(err, ErrGone) {
+		c.abandon()
+	}
 	if wireError(err) == errnoEIO {
 		c.logFailure(req, err)
 	}

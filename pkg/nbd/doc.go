@@ -51,6 +51,9 @@
 //     should use a timeout (nbd-client -t) of at least twice QueueTimeout plus
 //     the Device's own limit. (A client that sends DISC and hangs up without
 //     waiting for replies may lose what it sent, if the server had stalled.)
+//   - A Device that answers ErrGone ends the connection, and nothing that it
+//     has not answered yet is replied to. The other connections end with their
+//     own next request.
 //   - When Serve's context ends, outstanding requests are finished within
 //     ShutdownTimeout, new ones are answered with ESHUTDOWN, then all closes.
 //

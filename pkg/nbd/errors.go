@@ -22,6 +22,12 @@ var (
 
 	// ErrShutdown means that the device is being closed.
 	ErrShutdown = errors.New("shutting down")
+
+	// ErrGone means that this device will never answer again, but another one
+	// may, in another place. The connection ends without a reply, as if the
+	// machine had died: a client that can connect anew sends its requests
+	// there, where an error would have been final.
+	ErrGone = errors.New("served elsewhere")
 )
 
 // Refusals that only the protocol layer may send: the text says which client
@@ -55,6 +61,7 @@ var wireErrors = [...]struct {
 	{errOverflow, errnoEOVERFLOW},
 	{errNotSupported, errnoENOTSUP},
 	{ErrShutdown, errnoESHUTDOWN},
+	{ErrGone, errnoESHUTDOWN}, // nobody receives it
 	// A connection's context ends when the client is gone, and nobody reads
 	// the reply, or when the server gives up what is outstanding.
 	{context.Canceled, errnoESHUTDOWN},
