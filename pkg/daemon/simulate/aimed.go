@@ -14,7 +14,7 @@ import (
 // not take an older version (I1).
 func (h *history) thin(ctx context.Context) bool {
 	g := h.current()
-	if len(h.nodes) != 8 || h.limit < 3 || h.unwell()+worst(h.damaged()) > 0 || g.array.Err() != nil {
+	if len(h.nodes) != 8 || h.unwell()+worst(h.damaged()) > 0 || g.array.Err() != nil {
 		return false
 	}
 	h.note("a thin version is to be flushed")
@@ -34,6 +34,7 @@ func (h *history) thin(ctx context.Context) bool {
 	h.kill(g)
 	h.afflict(order[2], harm{})
 	if thin {
+		h.note("it is: only chunks on nodes other than %v", order[:3])
 		h.spoil(order[3], uint64(block))
 		h.ail(order[4], harm{cut: true}, longestOutage)
 	}

@@ -33,7 +33,7 @@ func mishaps() []mishap {
 		{"gateway replaced", 4, (*history).replaceGateway},
 		{"power", 3, (*history).power},
 		{"lonely version", 4, (*history).lonely},
-		{"thin version", 3, (*history).thin},
+		{"thin version", 6, (*history).thin},
 		{"newcomer", 6, (*history).newcomer},
 		{"damage", 5, (*history).damage},
 		{"wipe", 4, (*history).wipe},

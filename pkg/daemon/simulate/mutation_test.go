@@ -19,6 +19,7 @@ type mutant struct {
 	file string // below pkg
 	old  string
 	new  string
+	also *mutant // a second defence that must be down too, or nil
 }
 
 var mutants = []mutant{
@@ -26,6 +27,7 @@ var mutants = []mutant{
 		"overwrite in place", "chunk/chunktest/state.go",
 		"v.set(k, slices.Insert(recs, i, rec))",
 		"v.set(k, []record{rec}); _ = i",
+		nil,
 	},
 	{
 		"W past a version before the out record is durable", "stripe/superblock.go",
@@ -33,46 +35,58 @@ var mutants = []mutant{
 		"	a.mu.Lock()\n	a.ledger.setSuperblock(next)\n	a.settleLocked()\n	a.mu.Unlock()\n" +
 			"	time.Sleep(time.Second) // so that it matters more often\n" +
 			"	if err := a.storeSuperblock(ctx, next); err != nil {",
+		nil,
 	},
 	{
 		"W raised before all holders synced", "stripe/ledger.go",
 		"l.writes[n].reached(synced, l.writeQuorum)",
 		"l.writes[n].reached(acknowledged, l.writeQuorum)",
+		nil,
 	},
 	{
 		"a returning node trusted", "stripe/follow.go",
 		"return a.differences(n, newest, here), a.follows(n)",
 		"_ = a.differences(n, newest, here); return nil, a.follows(n)",
+		nil,
 	},
 	{
 		"what only a returning node knows kept", "stripe/heal.go",
 		`return "unknown version"`,
 		`return ""`,
+		nil,
 	},
 	{
 		"a possibly flushed version passed over at recovery", "cluster/recovery.go",
 		"	if e.Complete {\n		return true\n	}",
 		"	if e.Complete || true {\n		return true\n	}",
+		nil,
 	},
 	{
 		"versions mixed in a decode", "stripe/decode.go",
 		"	if got.State == chunk.Present {",
 		"	if got.State == chunk.Present && d.known {\n		got.Version = d.current.Version",
+		nil,
 	},
 	{
 		"a tombstone dropped early", "chunk/chunktest/state.go",
 		"			v.set(k, slices.Clone(recs[n-1:]))",
 		"			if recs[n-1].tombstone {\n				n++\n			}\n			v.set(k, slices.Clone(recs[n-1:]))",
+		nil,
 	},
 	{
 		"no epoch check", "chunk/chunktest/memory.go",
 		"	case term.Epoch < v.epoch || term.Nonce != v.nonce:",
 		"	case false:",
+		nil,
 	},
 	{
 		"in declared on an unsynced copy", "stripe/follow.go",
 		"	if err := a.peers[n].syncAll(); err != nil {",
 		"	if err := error(nil); err != nil {",
+		&mutant{
+			"what a restarted card lacks is not asked", "stripe/cutoff.go",
+			"				return true, nil\n", "				return false, nil\n", nil,
+		},
 	},
 }
 
@@ -106,31 +120,41 @@ func (m mutant) find(t *testing.T) {
 // build compiles this package's test with the fault laid over the source.
 func (m mutant) build(t *testing.T) string {
 	t.Helper()
-	original, err := filepath.Abs(filepath.Join("../..", filepath.FromSlash(m.file)))
-	if err != nil {
-		t.Fatal(err)
-	}
-	text, err := os.ReadFile(original)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if strings.Count(string(text), m.old) != 1 {
-		t.Fatalf("%s has not exactly once: %s", m.file, m.old)
-	}
 	dir := t.TempDir()
-	changed, overlay := filepath.Join(dir, "changed.go"), filepath.Join(dir, "overlay.json")
-	plan, err := json.Marshal(map[string]map[string]string{"Replace": {original: changed}})
+	replace := map[string]string{}
+	for each := &m; each != nil; each = each.also {
+		original, text := each.source(t)
+		replace[original] = filepath.Join(dir, filepath.Base(original))
+		write(t, replace[original], []byte(strings.Replace(text, each.old, each.new, 1)))
+	}
+	overlay, program := filepath.Join(dir, "overlay.json"), filepath.Join(dir, "mutant")
+	plan, err := json.Marshal(map[string]map[string]string{"Replace": replace})
 	if err != nil {
 		t.Fatal(err)
 	}
-	write(t, changed, []byte(strings.Replace(string(text), m.old, m.new, 1)))
 	write(t, overlay, plan)
-	program := filepath.Join(dir, "mutant")
 	cmd := exec.CommandContext(t.Context(), "go", "test", "-c", "-vet=off", "-overlay="+overlay, "-o", program, ".")
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
 	return program
+}
+
+// source returns the file that the fault is in, and its text.
+func (m *mutant) source(t *testing.T) (name, text string) {
+	t.Helper()
+	name, err := filepath.Abs(filepath.Join("../..", filepath.FromSlash(m.file)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	all, err := os.ReadFile(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if strings.Count(string(all), m.old) != 1 {
+		t.Fatalf("%s has not exactly once: %s", m.file, m.old)
+	}
+	return name, string(all)
 }
 
 func write(t *testing.T, name string, text []byte) {
