@@ -81,7 +81,8 @@
 // written at random (BenchmarkIndex).
 //
 // A version is superseded when a newer one at or below W stands, and that
-// record and that W are durable. It leaves the index then; its record stays in
+// record and that W are durable; where nobody asks for a sync, the store makes
+// the W durable by itself (syncLoop). It leaves the index then; its record stays in
 // the log until compaction, and may be read again at the next start, where the
 // same rule takes it out again.
 //
@@ -91,7 +92,8 @@
 //
 // # Compaction
 //
-// See compactor. A segment, or a run of neighbours, is replaced by a copy of
+// See compactor. It never stops for want of room: what is written leaves room for
+// a copy, and a segment with nothing live needs none. A segment, or a run of neighbours, is replaced by a copy of
 // what is live, under the same number and in the same order, so that replaying
 // the log in the order of its positions is right at any time.
 //
