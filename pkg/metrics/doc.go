@@ -4,7 +4,8 @@
 // A Counter only grows; what it counts is told by the name of the field that
 // holds it, with the unit where it is not a number of events: Reads, ReadBytes.
 // A Histogram holds durations. The zero values are ready to use, and must not
-// be copied.
+// be copied. Cluster is the whole picture that the terminal, the web page and a
+// recorded lesson show; who fills it in is in pkg/daemon.
 //
 // A histogram's buckets are 4 to each power of two nanoseconds, from 1 µs to
 // 2 minutes:
