@@ -10,6 +10,7 @@ import (
 	"rozobox/pkg/chunk"
 	"rozobox/pkg/cluster"
 	"rozobox/pkg/erasure"
+	"rozobox/pkg/metrics"
 )
 
 // Array is an open volume: k+m chunks of each block on its nodes, under the
@@ -31,6 +32,10 @@ type Array struct {
 	tasks  sync.WaitGroup // every goroutine of the array
 	damage chan uint64    // blocks of which a read met a damaged chunk
 	super  chan struct{}  // a lock that spans I/O: one superblock update at a time
+
+	tracing  tracing
+	degraded metrics.Counter // blocks that were not read from their homes
+	mended   metrics.Counter // damaged chunks that were written anew
 
 	mu         sync.Mutex          // guards all below; never kept across I/O
 	sb         *cluster.Superblock // the durable one; never changed in place

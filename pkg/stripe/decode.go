@@ -123,7 +123,7 @@ func (q question) ask(ctx context.Context, block uint64, off, n int, atMost chun
 			Block: block, Index: index, AtMost: atMost, Off: uint32(off), Dst: make([]byte, n),
 		}
 	}
-	got, err := q.Store.Read(ctx, q.term(), gets)
+	got, err := q.peer.ask(ctx, gets)
 	if err != nil {
 		return nil
 	}

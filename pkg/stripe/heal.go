@@ -297,6 +297,9 @@ func (h *healer) apply(ctx context.Context, at slot, ops []chunk.Op, cause strin
 	if err != nil {
 		return fmt.Errorf("mend chunk %d on node %s: %w", at.index, p.ID, err)
 	}
+	if cause == "damaged" {
+		h.mended.Add(1)
+	}
 	for _, op := range ops {
 		h.bytes += int64(len(op.Data))
 	}

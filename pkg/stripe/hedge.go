@@ -200,7 +200,7 @@ func (a *Array) hedge(ctx context.Context, spans []*span, late []*fetch) *hedge 
 		}
 	}
 	h := &hedge{copies: map[*span]*span{}, done: make(chan error, 1)}
-	ctx, h.cancel = context.WithCancel(ctx)
+	ctx, h.cancel = context.WithCancel(inRound(ctx, byHedge))
 	var list []*span
 	for _, s := range spans {
 		if blocks[s.block] {

@@ -109,6 +109,7 @@ func (a *Array) unreplied(block uint64) *write {
 // readSpans reads each data chunk from its home, one request a node, and what
 // that does not give, or gives late, from any k chunks.
 func (a *Array) readSpans(ctx context.Context, spans []*span) error {
+	ctx, trace := a.trace(ctx, spans)
 	fetches := a.plan(spans)
 	for _, f := range fetches {
 		f.start(ctx)
@@ -124,7 +125,10 @@ func (a *Array) readSpans(ctx context.Context, spans []*span) error {
 			a.noteDamage(s.block)
 		}
 	}
-	return a.decodeAll(ctx, rest)
+	err := a.decodeAll(inRound(ctx, byDecode), rest)
+	a.tracing.end(trace, decoded, rest)
+	a.degraded.Add(uint64(len(decoded) + len(rest)))
+	return err
 }
 
 // decodeAll decodes all the spans at once.
@@ -203,7 +207,7 @@ func (p *peer) readParts(ctx context.Context, parts []wanted) {
 		for i, w := range some {
 			gets[i] = chunk.Get{Block: w.block, Index: w.index, Off: uint32(w.off), Dst: w.dst}
 		}
-		got, err := p.Store.Read(ctx, p.term(), gets)
+		got, err := p.ask(ctx, gets)
 		for i, w := range some {
 			if w.err = err; err == nil {
 				w.got = got[i]
@@ -260,6 +264,7 @@ func (a *Array) tryDecode(ctx context.Context, s *span) (err error, final bool) 
 			break
 		}
 	}
+	d.decoded(ctx, s.block)
 	return d.into(a, s, off), len(answered) >= a.witnesses(s.block)
 }
 

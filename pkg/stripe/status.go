@@ -14,6 +14,8 @@ type Status struct {
 	UnsettledBytes int64
 	UnderProtected int    // versions not settled that lack holders
 	Hedged         uint64 // reads that were hedged since the opening
+	Degraded       uint64 // blocks read since then from others than their homes, or decoded
+	Mended         uint64 // damaged chunks that were written anew since then
 	Err            error  // why the array can serve no more
 }
 
@@ -24,6 +26,7 @@ func (a *Array) Status() Status {
 	s := Status{
 		Superblock: a.sb, Watermark: a.ledger.watermark,
 		UnsettledBytes: a.ledger.bytes, Hedged: a.hedged, Err: a.err,
+		Degraded: a.degraded.Load(), Mended: a.mended.Load(),
 	}
 	for _, p := range a.peers {
 		s.Up = append(s.Up, p.up)
