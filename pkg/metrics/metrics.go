@@ -74,6 +74,36 @@ func (s *Snapshot) Quantile(q float64) time.Duration {
 	return limit(i)
 }
 
+// Add returns what s and t have observed together.
+func (s *Snapshot) Add(t Snapshot) Snapshot {
+	sum := Snapshot{Count: s.Count + t.Count, Sum: s.Sum + t.Sum}
+	for i := range sum.counts {
+		sum.counts[i] = s.counts[i] + t.counts[i]
+	}
+	return sum
+}
+
+// Sub returns what was observed since before, a snapshot of the same histogram.
+// Where more was counted before than now, as when one of several histograms
+// that were added up is no more, nothing was observed.
+func (s *Snapshot) Sub(before Snapshot) (since Snapshot) {
+	for i := range since.counts {
+		since.counts[i] = s.counts[i] - min(s.counts[i], before.counts[i])
+		since.Count += since.counts[i]
+	}
+	since.Sum = max(0, s.Sum-before.Sum)
+	return since
+}
+
+// UpTo returns how many durations were not longer than d; exactly so where d is
+// the end of a bucket, as each power of two nanoseconds is.
+func (s *Snapshot) UpTo(d time.Duration) (n uint64) {
+	for i := 0; i < buckets-1 && limit(i) <= d; i++ {
+		n += s.counts[i]
+	}
+	return n
+}
+
 // bucket returns the first bucket whose limit is not below d.
 func bucket(d time.Duration) int {
 	if d <= 1<<minBits {

@@ -73,6 +73,43 @@ func TestMedianOfThree(t *testing.T) {
 	}
 }
 
+// What was observed between two snapshots is what a histogram of its own has.
+func TestSubIsWhatWasObservedSince(t *testing.T) {
+	var all, early, late Histogram
+	for i := range 1000 {
+		d := time.Duration(i*i) * time.Microsecond
+		all.Observe(d)
+		if i < 400 {
+			early.Observe(d)
+		} else {
+			late.Observe(d)
+		}
+	}
+	now, before, want := all.Snapshot(), early.Snapshot(), late.Snapshot()
+	if got := now.Sub(before); got != want {
+		t.Errorf("since: %d durations of %v, want %d of %v", got.Count, got.Sum, want.Count, want.Sum)
+	}
+	if got := want.Add(before); got != now {
+		t.Errorf("together: %d durations of %v, want %d of %v", got.Count, got.Sum, now.Count, now.Sum)
+	}
+	if got := before.Sub(now); got != (Snapshot{}) {
+		t.Errorf("less than before: %d durations of %v", got.Count, got.Sum)
+	}
+}
+
+func TestUpToCountsWhatIsNotLonger(t *testing.T) {
+	var h Histogram
+	for _, d := range []time.Duration{1, 1 << 20, 1<<20 + 1, 1 << 21, time.Hour} {
+		h.Observe(d)
+	}
+	s := h.Snapshot()
+	for d, want := range map[time.Duration]uint64{0: 0, 1 << 10: 1, 1 << 20: 2, 1 << 21: 4, 1 << maxBits: 4, math.MaxInt64: 4} {
+		if got := s.UpTo(d); got != want {
+			t.Errorf("up to %v: %d, want %d", d, got, want)
+		}
+	}
+}
+
 func TestManyGoroutinesCountAtOnce(t *testing.T) {
 	var c Counter
 	var h Histogram
