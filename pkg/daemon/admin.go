@@ -58,6 +58,7 @@ type failure struct {
 //
 //	GET    /healthz                200 when all volumes are served, else 503
 //	GET    /v1/status              Status
+//	GET    /v1/live                metrics.Cluster, again and again (see live)
 //	POST   /v1/volumes             NewVolume; answers 201 and VolumeStatus
 //	DELETE /v1/volumes/NAME        204
 //	GET    /v1/volumes/NAME/scrub  ScrubReport
@@ -72,6 +73,7 @@ type failure struct {
 type admin struct {
 	gateway  *Gateway
 	verifier *verifier
+	live     *live
 
 	members chan struct{} // a lock that spans I/O: one change of a node at a time
 
@@ -84,6 +86,7 @@ func newAdmin(g *Gateway) *admin {
 	return &admin{
 		gateway:  g,
 		verifier: &verifier{key: g.key, started: g.started, seen: make(map[int64]bool)},
+		live:     newLive(g.watch),
 		members:  make(chan struct{}, 1),
 		turn:     make(chan struct{}, 1),
 	}
@@ -118,6 +121,7 @@ func (a *admin) handler() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /healthz", a.health)
 	mux.HandleFunc("GET /v1/status", a.showStatus)
+	mux.HandleFunc("GET /v1/live", a.showLive)
 	mux.Handle("POST /v1/volumes", a.signed(a.createVolume))
 	mux.Handle("DELETE /v1/volumes/{name}", a.signed(a.deleteVolume))
 	mux.HandleFunc("GET /v1/volumes/{name}/scrub", a.showScrub)

@@ -241,8 +241,10 @@ func (g *Gateway) remove(ctx context.Context, name string) error {
 }
 
 // Status gathers what /v1/status answers.
-func (g *Gateway) Status(ctx context.Context) *Status {
-	reports := survey(ctx, g.peers)
+func (g *Gateway) Status(ctx context.Context) *Status { return g.statusOf(survey(ctx, g.peers)) }
+
+// statusOf makes it of what the nodes answered, in their order.
+func (g *Gateway) statusOf(reports []report) *Status {
 	status := &Status{
 		Cluster: g.config.Cluster,
 		Gateway: g.status(),
