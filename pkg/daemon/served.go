@@ -45,6 +45,7 @@ type served struct {
 	stop    context.CancelFunc
 	tried   chan struct{} // closed after the first attempt to open
 	done    chan struct{} // closed when the gateway has forgotten it
+	traffic traffic
 
 	mu      sync.Mutex // guards all below; never kept across I/O
 	state   string
@@ -156,6 +157,13 @@ func (s *served) open() *device {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.device
+}
+
+// serving returns the array, or nil when the volume is not served now.
+func (s *served) serving() *stripe.Array {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.array
 }
 
 // superblock returns the newest that this gateway knows.

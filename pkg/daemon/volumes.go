@@ -204,7 +204,7 @@ func (g *Gateway) Export(name string) (nbd.Device, bool) {
 		return nil, false
 	}
 	device := s.open()
-	return device, device != nil
+	return measured{device, &s.traffic}, device != nil
 }
 
 // errNoVolume means that the gateway has no volume of that name.
