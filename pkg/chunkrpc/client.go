@@ -11,8 +11,6 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/quic-go/quic-go"
-
 	"rozobox/pkg/chunk"
 )
 
@@ -24,8 +22,8 @@ type ClientOptions struct {
 	Addr string
 	// Credentials are a gateway's or a monitor's.
 	Credentials Credentials
-	// Conn is what packets go through; it stays the caller's, who closes it
-	// after the Client, and Addr must then be an IP address with a port. Nil
+	// Conn is what QUIC's packets go through; it stays the caller's, who closes
+	// it after the Client, and Addr must then be an IP address with a port. Nil
 	// means a UDP socket of the Client's own for each connection.
 	Conn net.PacketConn
 	// Logger is told when the connection comes and goes; nil means silence.
@@ -160,22 +158,16 @@ func (c *Client) visit(ctx context.Context) (connected bool, cause error) {
 	}
 	dialCtx, cancel := context.WithTimeoutCause(ctx, dialTimeout, errNoAnswer)
 	defer cancel()
-	conn, remote, err := c.socket(dialCtx)
+	conn, release, err := c.dialQUIC(dialCtx)
 	if err != nil {
 		return false, err
 	}
-	transport := &quic.Transport{Conn: conn}
-	defer func() {
-		transport.Close()
-		if c.opts.Conn == nil {
-			conn.Close()
-		}
-	}()
-	s, err := c.dial(dialCtx, transport, remote)
+	defer release()
+	s, err := newSession(dialCtx, conn, c.name, c.id)
 	if err != nil {
+		conn.close(closeNormal, "")
 		return false, err
 	}
-	checkBuffers(conn, c.opts.Logger)
 	s.start(ctx)
 	if err := c.greet(dialCtx, s); err != nil {
 		s.end(err)
@@ -197,30 +189,10 @@ func lasting(cause error) error {
 	return cause
 }
 
-func (c *Client) socket(ctx context.Context) (net.PacketConn, net.Addr, error) {
-	quietQUIC()
-	if c.opts.Conn == nil {
-		return dialUDP(ctx, c.opts.Addr)
-	}
-	addr, err := net.ResolveUDPAddr("udp", c.opts.Addr)
-	return c.opts.Conn, addr, err
-}
-
-func (c *Client) dial(ctx context.Context, t *quic.Transport, addr net.Addr) (*session, error) {
-	me := c.opts.Credentials.Identity
-	node := Identity{Cluster: me.Cluster, Role: RoleNode, ID: string(c.opts.Node)}
-	config := quicConfig()
-	config.KeepAlivePeriod = keepAlive
-	conn, err := t.Dial(ctx, addr, c.opts.Credentials.clientTLS(node), config)
-	if err != nil {
-		return nil, err
-	}
-	s, err := newSession(conn, c.name, c.id)
-	if err != nil {
-		conn.CloseWithError(closeNormal, "")
-		return nil, err
-	}
-	return s, nil
+// node is who must answer.
+func (c *Client) node() Identity {
+	cluster := c.opts.Credentials.Identity.Cluster
+	return Identity{Cluster: cluster, Role: RoleNode, ID: string(c.opts.Node)}
 }
 
 // greet has the first Hello answered: then the node has accepted the

@@ -48,7 +48,7 @@ func TestDeadProcessIsNoticedAtOnce(t *testing.T) {
 	go func() { served <- server.Serve(context.Background()) }()
 	c := dial(t, server, ca.gateway(t, "gw"))
 	within(t, handshakeTimeout, nil, hello(c))
-	server.conn.Close()
+	server.listener.(*quicListener).conn.Close()
 	if err := <-served; err == nil {
 		t.Error("Serve does not tell that its socket has failed")
 	}

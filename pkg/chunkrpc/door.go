@@ -1,13 +1,10 @@
 package chunkrpc
 
 import (
-	"context"
 	"log/slog"
 	"net"
 	"sync"
 	"time"
-
-	"github.com/quic-go/quic-go"
 )
 
 // door bounds the connections that have not proved who they are, and tells
@@ -22,15 +19,13 @@ type door struct {
 	silent  int // failures since logged that were not
 }
 
-// handshake is one connection at the door. It leaves once.
+// handshake is one connection at the door. It leaves or fails, once.
 type handshake struct {
 	door *door
 	addr net.Addr
 	once sync.Once
-	stop func() bool // ends the wait for its failure
+	stop func() bool // over QUIC: ends the wait for its failure
 }
-
-type handshakeKey struct{}
 
 func newDoor(log *slog.Logger) *door {
 	return &door{log: log, hosts: make(map[string]int)}
@@ -44,9 +39,9 @@ func (d *door) crowded(net.Addr) bool {
 	return d.waiting >= retryHandshakes
 }
 
-// enter is called for each first packet of a connection.
-func (d *door) enter(ctx context.Context, info *quic.ClientInfo) (context.Context, error) {
-	host := hostOf(info.RemoteAddr)
+// enter is called for each newcomer.
+func (d *door) enter(addr net.Addr) (*handshake, error) {
+	host := hostOf(addr)
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.waiting >= maxHandshakes || d.hosts[host] >= maxHandshakesPerHost {
@@ -54,19 +49,11 @@ func (d *door) enter(ctx context.Context, info *quic.ClientInfo) (context.Contex
 	}
 	d.waiting++
 	d.hosts[host]++
-	h := &handshake{door: d, addr: info.RemoteAddr}
-	ctx = context.WithValue(ctx, handshakeKey{}, h)
-	h.stop = context.AfterFunc(ctx, func() { h.fail(context.Cause(ctx)) })
-	return ctx, nil
+	return &handshake{door: d, addr: addr}, nil
 }
 
 // leave is called when the handshake has succeeded.
-func (d *door) leave(ctx context.Context) {
-	if h, ok := ctx.Value(handshakeKey{}).(*handshake); ok {
-		h.stop()
-		h.once.Do(h.release)
-	}
-}
+func (h *handshake) leave() { h.once.Do(h.release) }
 
 func (h *handshake) fail(cause error) {
 	h.once.Do(func() {
@@ -101,8 +88,11 @@ func (d *door) report(addr net.Addr, cause error) {
 }
 
 func hostOf(addr net.Addr) string {
-	if udp, ok := addr.(*net.UDPAddr); ok {
-		return udp.IP.String()
+	switch addr := addr.(type) {
+	case *net.UDPAddr:
+		return addr.IP.String()
+	case *net.TCPAddr:
+		return addr.IP.String()
 	}
 	return addr.String()
 }

@@ -6,8 +6,6 @@ import (
 	"strings"
 	"unicode/utf8"
 
-	"github.com/quic-go/quic-go"
-
 	"rozobox/pkg/chunk"
 )
 
@@ -94,7 +92,7 @@ func invalid(format string, args ...any) error {
 }
 
 // closeCode says why a connection is closed.
-func closeCode(cause error) quic.ApplicationErrorCode {
+func closeCode(cause error) closure {
 	switch {
 	case errors.Is(cause, errForbidden):
 		return closeForbidden

@@ -61,7 +61,7 @@ func dialRaw(ctx context.Context, addr net.Addr, config *tls.Config) (*session, 
 	if err != nil {
 		return nil, err
 	}
-	return newSession(conn, "stranger", clientID{9})
+	return newSession(ctx, quicConnection{conn}, "stranger", clientID{9})
 }
 
 // impostor listens with whatever credentials, and accepts anybody's.

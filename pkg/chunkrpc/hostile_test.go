@@ -67,7 +67,7 @@ func TestI8HostileFramesEndOnlyTheirConnection(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			err := fate(t, s.Addr(), ca.gateway(t, "bad"), streams)
 			app, ok := errors.AsType[*quic.ApplicationError](err)
-			if !ok || app.ErrorCode != closeProtocol || !strings.Contains(app.ErrorMessage, "malformed") {
+			if !ok || closure(app.ErrorCode) != closeProtocol || !strings.Contains(app.ErrorMessage, "malformed") {
 				t.Errorf("the connection ended with %v", err)
 				return
 			}

@@ -126,15 +126,6 @@ var streamsOf = [lanes]int{laneControl: 1, laneWrite: 2, laneRead: 2, laneBackgr
 // maxStreams is the sum of streamsOf.
 const maxStreams = 6
 
-// Codes with which a connection is closed.
-const (
-	closeNormal quic.ApplicationErrorCode = iota
-	closeForbidden
-	closeProtocol
-	closeReplaced
-	closeBusy
-)
-
 func quicConfig() *quic.Config {
 	return &quic.Config{
 		HandshakeIdleTimeout:           handshakeTimeout,

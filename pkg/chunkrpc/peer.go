@@ -7,15 +7,13 @@ import (
 	"log/slog"
 	"sync"
 	"time"
-
-	"github.com/quic-go/quic-go"
 )
 
 // peer is one connection of a Server, from the handshake until nothing that
 // came over it is under way any more.
 type peer struct {
 	server *Server
-	conn   *quic.Conn
+	conn   connection
 	log    *slog.Logger
 	who    Identity
 	client clientID
@@ -29,7 +27,7 @@ type peer struct {
 	cause error      // the first reason to end
 }
 
-func newPeer(s *Server, conn *quic.Conn) *peer {
+func newPeer(s *Server, conn connection) *peer {
 	return &peer{
 		server: s, conn: conn, ended: make(chan struct{}),
 		log: s.opts.Logger.With("peer", conn.RemoteAddr()),
@@ -46,7 +44,7 @@ func (p *peer) end(cause error) {
 	}
 	cause = p.cause
 	p.mu.Unlock()
-	p.conn.CloseWithError(closeCode(cause), errorText(cause, maxText))
+	p.conn.close(closeCode(cause), errorText(cause, maxText))
 }
 
 // run serves the connection until it ends, or ctx does.
@@ -95,7 +93,7 @@ func (p *peer) serve() error {
 	p.log.Info("connected")
 	p.start(control)
 	for {
-		stream, err := p.conn.AcceptStream(p.conn.Context())
+		stream, err := p.conn.acceptStream(p.conn.Context())
 		if err != nil {
 			return err
 		}
@@ -105,7 +103,7 @@ func (p *peer) serve() error {
 
 // identify judges the certificate, whose signature and dates TLS has checked.
 func (p *peer) identify() error {
-	who, err := IdentityOf(p.conn.ConnectionState().TLS.PeerCertificates[0])
+	who, err := IdentityOf(p.conn.certificate())
 	if err != nil {
 		return fmt.Errorf("%w: %w", errForbidden, err)
 	}
@@ -122,10 +120,10 @@ func (p *peer) identify() error {
 
 // controlStream is the first, and tells which Client this is. It must come at
 // once, so that nobody occupies a place without using it.
-func (p *peer) controlStream() (*quic.Stream, error) {
+func (p *peer) controlStream() (stream, error) {
 	ctx, cancel := context.WithTimeout(p.conn.Context(), handshakeTimeout)
 	defer cancel()
-	stream, err := p.conn.AcceptStream(ctx)
+	stream, err := p.conn.acceptStream(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("no control stream: %w", err)
 	}
@@ -138,7 +136,7 @@ func (p *peer) controlStream() (*quic.Stream, error) {
 }
 
 // greet begins one of the other streams.
-func (p *peer) greet(stream *quic.Stream) {
+func (p *peer) greet(stream stream) {
 	pre, err := readPreamble(stream)
 	if err == nil && (pre.lane == laneControl || pre.client != p.client) {
 		err = fmt.Errorf("%w preamble: lane %d of another client", errMalformed, pre.lane)
@@ -150,7 +148,7 @@ func (p *peer) greet(stream *quic.Stream) {
 	p.start(stream)
 }
 
-func readPreamble(stream *quic.Stream) (preamble, error) {
+func readPreamble(stream stream) (preamble, error) {
 	var b [preambleSize]byte
 	stream.SetReadDeadline(time.Now().Add(handshakeTimeout))
 	defer stream.SetReadDeadline(time.Time{})
@@ -160,7 +158,7 @@ func readPreamble(stream *quic.Stream) (preamble, error) {
 	return parsePreamble(b[:])
 }
 
-func (p *peer) start(stream *quic.Stream) {
+func (p *peer) start(stream stream) {
 	st := newServerStream(p, stream)
 	p.wg.Go(func() {
 		if err := st.out.run(p.conn.Context().Done()); err != nil {

@@ -8,7 +8,8 @@ import (
 	"time"
 )
 
-// deadlineReader is what a receiver needs of a QUIC stream.
+// deadlineReader is what a receiver needs of a stream. A read that a deadline
+// ends has lost nothing: the next goes on where it was.
 type deadlineReader interface {
 	io.Reader
 	SetReadDeadline(time.Time) error

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 
-	"github.com/quic-go/quic-go"
 	"golang.org/x/sync/semaphore"
 
 	"rozobox/pkg/chunk"
@@ -23,7 +22,7 @@ type serverStream struct {
 	held  *semaphore.Weighted // payload bytes in memory
 }
 
-func newServerStream(p *peer, stream *quic.Stream) *serverStream {
+func newServerStream(p *peer, stream stream) *serverStream {
 	return &serverStream{
 		peer:  p,
 		store: p.server.opts.Store,

@@ -8,8 +8,6 @@ import (
 	"net"
 	"sync"
 
-	"github.com/quic-go/quic-go"
-
 	"rozobox/pkg/chunk"
 )
 
@@ -17,8 +15,8 @@ import (
 type ServerOptions struct {
 	// Addr is where to listen: host:port; an empty host means all addresses.
 	Addr string
-	// Conn is listened on instead of Addr where it is not nil. It stays the
-	// caller's, who closes it after Serve has returned.
+	// Conn is listened on instead of Addr where it is not nil, by QUIC. It
+	// stays the caller's, who closes it after Serve has returned.
 	Conn net.PacketConn
 	// Credentials are a node's.
 	Credentials Credentials
@@ -31,13 +29,10 @@ type ServerOptions struct {
 
 // Server lets gateways and monitors of its cluster use a store.
 type Server struct {
-	opts      ServerOptions
-	conn      net.PacketConn
-	transport *quic.Transport
-	listener  *quic.Listener
-	door      *door
-
-	wg sync.WaitGroup
+	opts     ServerOptions
+	listener listener
+	door     *door
+	wg       sync.WaitGroup
 
 	mu     sync.Mutex // guards the two below; never kept while waiting
 	newest map[visitor]*peer
@@ -52,7 +47,7 @@ type visitor struct {
 	client clientID
 }
 
-// Listen opens the server's socket. Nobody is answered before Serve.
+// Listen opens the server's socket. Nobody is served before Serve.
 func Listen(opts ServerOptions) (*Server, error) {
 	if opts.Logger == nil {
 		opts.Logger = slog.New(slog.DiscardHandler)
@@ -60,39 +55,19 @@ func Listen(opts ServerOptions) (*Server, error) {
 	if err := opts.Credentials.check(RoleNode); err != nil {
 		return nil, err
 	}
-	key, err := opts.Credentials.resetKey()
-	if err != nil {
-		return nil, err
-	}
 	s := &Server{
-		opts: opts, conn: opts.Conn, door: newDoor(opts.Logger),
+		opts: opts, door: newDoor(opts.Logger),
 		newest: make(map[visitor]*peer), count: make(map[Role]int),
 	}
-	if s.conn == nil {
-		if s.conn, err = net.ListenPacket("udp", opts.Addr); err != nil {
-			return nil, fmt.Errorf("listen: %w", err)
-		}
+	var err error
+	if s.listener, err = listenQUIC(opts, s.door); err != nil {
+		return nil, err
 	}
-	s.transport = &quic.Transport{
-		Conn:                s.conn,
-		ConnectionIDLength:  8, // enough that a stateless reset never hits a stranger
-		StatelessResetKey:   key,
-		VerifySourceAddress: s.door.crowded,
-		ConnContext:         s.door.enter,
-	}
-	config := quicConfig()
-	config.MaxIncomingStreams = maxStreams
-	quietQUIC()
-	if s.listener, err = s.transport.Listen(opts.Credentials.serverTLS(), config); err != nil {
-		s.close()
-		return nil, fmt.Errorf("listen: %w", err)
-	}
-	checkBuffers(s.conn, opts.Logger)
 	return s, nil
 }
 
 // Addr returns the address that the server listens on.
-func (s *Server) Addr() net.Addr { return s.conn.LocalAddr() }
+func (s *Server) Addr() net.Addr { return s.listener.Addr() }
 
 // Serve answers until ctx ends, and returns when every connection has been
 // closed and every request has been executed. It returns nil when ctx ended,
@@ -103,27 +78,18 @@ func (s *Server) Serve(ctx context.Context) error {
 	if ctx.Err() != nil {
 		err = nil
 	}
-	s.listener.Close()
+	s.listener.shut()
 	cancel()
 	s.wg.Wait()
-	return errors.Join(err, s.close())
-}
-
-func (s *Server) close() error {
-	err := s.transport.Close()
-	if s.opts.Conn == nil {
-		err = errors.Join(err, s.conn.Close())
-	}
-	return err
+	return errors.Join(err, s.listener.close())
 }
 
 func (s *Server) accept(ctx context.Context) error {
 	for {
-		conn, err := s.listener.Accept(ctx)
+		conn, err := s.listener.accept(ctx)
 		if err != nil {
 			return fmt.Errorf("accept: %w", err)
 		}
-		s.door.leave(conn.Context())
 		p := newPeer(s, conn)
 		s.wg.Go(func() { p.run(ctx) })
 	}

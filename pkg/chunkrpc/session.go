@@ -9,8 +9,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/quic-go/quic-go"
-
 	"rozobox/pkg/chunk"
 )
 
@@ -21,7 +19,7 @@ var errAbandoned = errors.New("abandoned")
 // session is one connection of a Client, from the handshake to its end. It is
 // never mended: the Client makes another.
 type session struct {
-	conn  *quic.Conn
+	conn  connection
 	peer  string // for errors: node and address
 	lanes [lanes][]*clientStream
 	next  [lanes]atomic.Uint32 // spreads a lane's requests over its streams
@@ -34,11 +32,13 @@ type session struct {
 }
 
 // newSession opens all streams. Nothing is sent yet but where each begins.
-func newSession(conn *quic.Conn, peer string, id clientID) (*session, error) {
+func newSession(
+	ctx context.Context, conn connection, peer string, id clientID,
+) (*session, error) {
 	s := &session{conn: conn, peer: peer, done: make(chan struct{})}
 	for l := range lanes {
 		for range streamsOf[l] {
-			stream, err := conn.OpenStream()
+			stream, err := conn.openStream(ctx)
 			if err != nil {
 				return nil, err
 			}
@@ -97,7 +97,7 @@ func (s *session) end(cause error) {
 			cs.failAll()
 		}
 	}
-	s.conn.CloseWithError(closeCode(cause), errorText(cause, maxText))
+	s.conn.close(closeCode(cause), errorText(cause, maxText))
 }
 
 // unavailable is what a call gets from a session that has ended.
@@ -117,7 +117,7 @@ func (s *session) stream(l lane) *clientStream {
 	return streams[s.next[l].Add(1)%uint32(len(streams))]
 }
 
-// stream is what a clientStream needs of a QUIC stream.
+// stream is one stream of a connection.
 type stream interface {
 	deadlineReader
 	io.Writer
