@@ -135,16 +135,26 @@ type Event struct {
 // Stripe is one block's chunks: where they stand, and who gave it at the last
 // read.
 type Stripe struct {
-	Volume  string        `json:"volume"`
-	Offset  int64         `json:"offset"` // of the block's first byte
-	Block   uint64        `json:"block"`
-	Version string        `json:"version"` // EPOCH.SEQUENCE; empty for a block never written
-	Zeroes  bool          `json:"zeroes,omitempty"`
-	Data    int           `json:"data_chunks"`
-	Parity  int           `json:"parity_chunks"`
-	Read    time.Time     `json:"read,omitzero"` // when it was read last, if it was
-	Chunks  []StripeChunk `json:"chunks"`        // in the order of their indexes, spares behind their homes
+	Volume  string    `json:"volume"`
+	Offset  int64     `json:"offset"` // of the block's first byte
+	Block   uint64    `json:"block"`
+	Version string    `json:"version"` // EPOCH.SEQUENCE; empty for a block never written
+	Zeroes  bool      `json:"zeroes,omitempty"`
+	Data    int       `json:"data_chunks"`
+	Parity  int       `json:"parity_chunks"`
+	Read    time.Time `json:"read,omitzero"` // when it was read last, if that is known
+	// Memory: that read asked no node, the gateway still had the block.
+	Memory bool          `json:"memory,omitempty"`
+	Chunks []StripeChunk `json:"chunks"` // in the order of their indexes, spares behind their homes
 }
+
+// The states of a chunk on a card, beside Unavailable.
+const (
+	Present   = "present"
+	Absent    = "absent"
+	Tombstone = "tombstone" // reads as zeroes
+	Damaged   = "damaged"
+)
 
 // StripeChunk is one chunk on one card.
 type StripeChunk struct {
