@@ -50,8 +50,8 @@ type Data interface {
 	// Write applies ops in order and acknowledges them when they are in the
 	// node's memory, visible to every later request. Ack.Errs tells each
 	// operation's own refusal; the error returned is one of the whole batch.
-	// The payloads must never change again, not even when Write returned
-	// early because ctx ended.
+	// The payloads are the caller's again when Write has returned; where it
+	// returned early because ctx ended, they must never change.
 	Write(ctx context.Context, term Term, ops []Op) (Ack, error)
 
 	// Read reads a range of each chunk named into its Dst, and returns one

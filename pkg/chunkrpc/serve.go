@@ -69,13 +69,13 @@ func (st *serverStream) request(ctx context.Context, h header) error {
 			return err
 		}
 	}
-	// Not from a pool: the store may keep the payloads for ever.
-	body := make([]byte, h.length)
-	if err := st.in.full(body); err != nil {
+	body := getBuffer(int(h.length))
+	if err := st.in.full(body.b); err != nil {
 		return err
 	}
 	st.peer.wg.Go(func() {
-		if err := st.execute(ctx, h, body); err != nil {
+		defer body.free()
+		if err := st.execute(ctx, h, body.b); err != nil {
 			st.peer.end(err)
 		}
 	})

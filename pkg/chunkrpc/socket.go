@@ -5,13 +5,31 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"net/netip"
 	"os"
 	"sync"
+
+	"github.com/quic-go/quic-go"
 )
 
 // udpBuffer is what quic-go tries to give each socket. With less, a burst of
 // one full window overflows it and has to be sent again.
 const udpBuffer = 7 << 20
+
+// udpConn is what a UDP socket, connected or not, does for QUIC.
+type udpConn interface {
+	quic.OOBCapablePacketConn
+	ReadMsgUDPAddrPort(b, oob []byte) (n, oobn, flags int, addr netip.AddrPort, err error)
+}
+
+// listenUDP takes an address of this machine.
+func listenUDP(addr string) (net.PacketConn, error) {
+	conn, err := net.ListenPacket("udp", addr)
+	if err != nil {
+		return nil, err
+	}
+	return group(conn.(*net.UDPConn)), nil
+}
 
 // connected is a UDP socket for one peer only. The kernel drops what others
 // send to it and, unlike for a shared socket, reports that nobody listens at
@@ -20,7 +38,7 @@ type connected struct {
 	*net.UDPConn
 }
 
-func dialUDP(ctx context.Context, addr string) (*connected, net.Addr, error) {
+func dialUDP(ctx context.Context, addr string) (net.PacketConn, net.Addr, error) {
 	conn, err := new(net.Dialer).DialContext(ctx, "udp", addr)
 	if err != nil {
 		return nil, nil, err
@@ -29,7 +47,7 @@ func dialUDP(ctx context.Context, addr string) (*connected, net.Addr, error) {
 	if !ok {
 		return nil, nil, fmt.Errorf("dial %s: %T is not a UDP socket", addr, conn)
 	}
-	return &connected{udp}, udp.RemoteAddr(), nil
+	return group(&connected{udp}), udp.RemoteAddr(), nil
 }
 
 // WriteMsgUDP sends to the peer; a connected socket accepts no address.

@@ -153,7 +153,10 @@ func (s *Store) rest(g *segment) int64 {
 
 const (
 	// lazyWaste: while there is room, a segment is compacted when half of it
-	// is dead, so that each byte copied gives back one at least.
+	// is dead, so that each byte copied gives back one at least; and not
+	// before half of all is (see wasteful), because what is half dead soon is
+	// all dead where a volume is written over in order, and is removed then
+	// without any copy.
 	lazyWaste = 2
 	// urgentWaste: without room, the worst segment is taken if a 64th is dead.
 	urgentWaste = 64
@@ -163,19 +166,19 @@ const (
 )
 
 // victims picks a segment without any live record and its neighbours that have
-// none either; or else the one with the most dead data and the neighbours that
-// fit into one file with it.
+// none either; or else, once the files are wasteful, the one with the most dead
+// data and the neighbours that fit into one file with it.
 func (s *Store) victims(urgent bool) []*segment {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	fraction := int64(lazyWaste)
+	fraction, lazy := int64(lazyWaste), !s.wasteful()
 	if urgent {
-		fraction = urgentWaste
+		fraction, lazy = urgentWaste, false
 	}
 	list, worst, most := s.segmentsInOrder(), -1, int64(0)
 	for i, g := range list {
 		w := s.waste(g)
-		if w <= 0 || w*fraction < g.size {
+		if w <= 0 || w*fraction < g.size || lazy && g.live > 0 {
 			continue
 		}
 		if g.live == 0 {
@@ -213,6 +216,11 @@ func (s *Store) victims(urgent bool) []*segment {
 		first--
 	}
 	return list[first : last+1]
+}
+
+// wasteful reports whether more of the files is dead than not.
+func (s *Store) wasteful() bool {
+	return s.physical.Load() > 2*(s.held.Load()+s.frames.Load())
 }
 
 // rewrite replaces the segments of run, neighbours in order, by one copy.

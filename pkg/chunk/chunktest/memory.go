@@ -13,8 +13,7 @@ import (
 	"rozobox/pkg/chunk"
 )
 
-// Memory is the reference chunk.Store. It is safe for concurrent use. The
-// payloads of puts are shared, not copied, as the contract allows.
+// Memory is the reference chunk.Store. It is safe for concurrent use.
 type Memory struct {
 	node chunk.NodeID
 
@@ -302,6 +301,7 @@ func (m *Memory) applyLocked(v *volume, id chunk.VolumeID, op chunk.Op) error {
 	if op.Kind == chunk.OpPut && !op.Repair && uint64(len(op.Data)) > m.freeLocked() {
 		return chunk.ErrNoSpace
 	}
+	op.Data = slices.Clone(op.Data)
 	m.doLocked(change{volume: id, op: op})
 	return nil
 }

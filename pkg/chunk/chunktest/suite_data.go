@@ -8,6 +8,7 @@ import (
 
 var writeTests = []suiteTest{
 	{"I7AcknowledgedIsVisible", testVisible},
+	{"PayloadIsTheCallersAgain", testPayload},
 	{"OpsApplyInOrder", testOrder},
 	{"AckTellsInstanceAndRefusals", testAck},
 	{"I8InvalidOpsAreRefused", testInvalidOps},
@@ -28,6 +29,13 @@ func testVisible(r *rig) {
 	r.has(1, 0, w)
 	r.hasAtMost(1, 0, v, v)
 	r.has(1, 5, v)
+}
+
+func testPayload(r *rig) {
+	op := putOp(1, 0, r.version())
+	r.write(op)
+	clear(op.Data)
+	r.has(1, 0, op.Version)
 }
 
 func testOrder(r *rig) {

@@ -52,6 +52,7 @@ var owners = map[string]string{
 	"github.com/quic-go/quic-go":       "pkg/chunkrpc",
 	"github.com/spf13/cobra":           "cmd/rozobox",
 	"github.com/templexxx/reedsolomon": "pkg/erasure",
+	"golang.org/x/net":                 "pkg/chunkrpc",
 	"golang.org/x/sync":                "",
 	"golang.org/x/sys":                 "",
 	"golang.org/x/time":                "pkg/repair",
