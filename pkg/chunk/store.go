@@ -8,7 +8,10 @@ import (
 // Store is one node, as a gateway sees it. Its methods may be called from many
 // goroutines at once. A method that returns an error other than ErrUnavailable
 // had no effect; after ErrUnavailable the effect is unknown, and asking again
-// for the same thing is safe.
+// for the same thing is safe. A call whose context has ended may take effect as
+// long as its connection lives. One that failed before its context ended has
+// lost its connection: it takes no effect once another call that began after
+// that was answered.
 type Store interface {
 	Office
 	Data

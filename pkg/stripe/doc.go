@@ -15,6 +15,11 @@
 //	read.go        ReadAt from homes and memory
 //	decode.go      ReadAt from any k chunks
 //	superblock.go  updates of the superblock
+//	heal.go        bring a block to what its nodes should hold
+//	stray.go       changes of repair that nobody waits for any more
+//	follow.go      how a node that was out comes back
+//	members.go     giving nodes up
+//	reclaim.go     dropping tombstones
 //	map.go         which blocks hold data
 //
 // # One write
@@ -52,5 +57,7 @@
 //   - I4: only a home that is in says what is current (answer.authority).
 //   - I5: every request carries epoch and nonce; a refusal ends the array.
 //     Nothing is served without the lease (Array.enter).
+//   - I6: nothing is built upon a node that may still carry out what repair has
+//     given up (stray.go).
 //   - I7: a write returns when all holders have it.
 package stripe

@@ -33,7 +33,7 @@ const followBytes = 32 << 20
 func (a *Array) Follow(n int) error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if p := a.peers[n]; a.sb.Nodes[n].State != cluster.Out || !p.up || p.unfit != nil {
+	if p := a.peers[n]; a.sb.Nodes[n].State != cluster.Out || !p.up || p.unfit != nil || p.strays > 0 {
 		return fmt.Errorf("node %s is not there to be resynced: %w", a.peers[n].ID, ErrInterrupted)
 	}
 	a.ledger.setFollow(n, following)
@@ -197,7 +197,7 @@ func (a *Array) commitNode(ctx context.Context, n int) error {
 func (a *Array) advance(n int, from, to follow) error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if a.ledger.nodes[n].follow != from {
+	if a.ledger.nodes[n].follow != from || a.peers[n].strays > 0 {
 		return ErrInterrupted
 	}
 	a.ledger.setFollow(n, to)
@@ -299,8 +299,8 @@ func (a *Array) inventory(ctx context.Context, first, end uint64) (
 		if a.superblock().Nodes[n].State != cluster.In {
 			continue
 		}
-		if !p.answers() {
-			return nil, nil, fmt.Errorf("list what node %s has: %w", p.ID, ErrTooFewNodes)
+		if !p.atRest() {
+			return nil, nil, fmt.Errorf("node %s does not answer, or is just being repaired: %w", p.ID, ErrTooFewNodes)
 		}
 		entries, err := a.list(ctx, n, 0, first, end)
 		if err != nil {

@@ -110,10 +110,12 @@ func (h *healer) run(ctx context.Context) error {
 	if err := h.judge(); err != nil {
 		return err
 	}
+	var errs []error
 	for _, at := range wanted {
-		if err := h.mend(ctx, at); err != nil {
-			return err
-		}
+		errs = append(errs, h.mend(ctx, at))
+	}
+	if err := errors.Join(errs...); err != nil {
+		return err
 	}
 	if h.Spares {
 		return h.drop(ctx, useful)
@@ -138,7 +140,8 @@ func (h *healer) plan() (wanted, useful []slot) {
 	return wanted, useful
 }
 
-// survey asks every node that answers what it holds of the block.
+// survey asks every node that answers what it holds of the block. What a node
+// with strays holds may not last.
 func (h *healer) survey(ctx context.Context) error {
 	type report struct {
 		gets []chunk.Get
@@ -148,7 +151,7 @@ func (h *healer) survey(ctx context.Context) error {
 	reports := make([]report, len(h.peers))
 	var group sync.WaitGroup
 	for i, p := range h.peers {
-		if p.answers() {
+		if p.reliable() {
 			group.Go(func() {
 				r := &reports[i]
 				r.gets = h.gets(i)
@@ -205,11 +208,8 @@ func (h *healer) judge() error {
 // mend gives a node the chunk that it should have.
 func (h *healer) mend(ctx context.Context, at slot) error {
 	has, answered := h.held[at]
-	if !answered && at.node == h.Node {
-		return fmt.Errorf("node %s does not answer: %w", h.peers[at.node].ID, ErrInterrupted)
-	}
 	if !answered {
-		return nil // it will be resynced when it returns
+		return fmt.Errorf("node %s does not answer: %w", h.peers[at.node].ID, ErrInterrupted)
 	}
 	cause := h.compare(has)
 	if cause == "" {

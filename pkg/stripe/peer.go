@@ -38,6 +38,8 @@ type peer struct {
 	trouble  string        // what was last logged of the node
 	latency  latency       // of its reads
 	suspect  bool          // a read of it was late, and no heartbeat was answered since
+	pursuits int           // changes of repair under way
+	strays   int           // of these, what nobody waits for
 }
 
 func newPeer(a *Array, n int, o *opening) *peer {
@@ -71,8 +73,8 @@ func (p *peer) answers() bool {
 	return p.up
 }
 
-// list, read and change are requests on the node's background stream. They
-// take no longer than a batch of a client's may.
+// list and read are requests on the node's background stream. They take no
+// longer than a batch of a client's may.
 
 func (p *peer) list(ctx context.Context, req chunk.ListRequest) ([]chunk.Entry, bool, error) {
 	ctx, cancel := context.WithTimeout(ctx, writePatience*p.array.opts.NodeTimeout)
@@ -84,12 +86,6 @@ func (p *peer) read(ctx context.Context, gets []chunk.Get) ([]chunk.Chunk, error
 	ctx, cancel := context.WithTimeout(ctx, writePatience*p.array.opts.NodeTimeout)
 	defer cancel()
 	return p.Background.Read(ctx, p.term(), gets)
-}
-
-func (p *peer) change(ctx context.Context, ops []chunk.Op) (chunk.Ack, error) {
-	ctx, cancel := context.WithTimeout(ctx, writePatience*p.array.opts.NodeTimeout)
-	defer cancel()
-	return p.Background.Write(ctx, p.term(), ops)
 }
 
 // term is the authority to show to this node, with the W that it may act on.
@@ -286,17 +282,24 @@ func (p *peer) awaitBatch() []item {
 }
 
 func (p *peer) send(batch []item) {
-	ctx, cancel := context.WithTimeout(p.array.life, writePatience*p.array.opts.NodeTimeout)
-	defer cancel()
 	ops := make([]chunk.Op, len(batch))
 	for i, it := range batch {
 		ops[i] = it.op()
 	}
-	ack, err := p.Store.Write(ctx, p.term(), ops)
+	ack, err := p.write(ops, urgent(batch))
 	if err != nil {
 		p.failed(fmt.Errorf("write: %w", err))
 	}
 	p.sent(batch, ack, err)
+}
+
+func (p *peer) write(ops []chunk.Op, urgent bool) (chunk.Ack, error) {
+	if urgent {
+		return p.insist(ops)
+	}
+	ctx, cancel := context.WithTimeout(p.array.life, writePatience*p.array.opts.NodeTimeout)
+	defer cancel()
+	return p.Store.Write(ctx, p.term(), ops)
 }
 
 // sent enters the outcome of a batch into the ledger.

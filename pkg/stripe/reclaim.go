@@ -10,9 +10,10 @@ import (
 )
 
 // A tombstone may go when nobody has what it hides. A node that was away may:
-// so every node must be in, and must have said that it holds nothing older of
-// the block. Then all drop it; a node that misses that keeps a tombstone, which
-// reads as the same zeroes (I6).
+// so every node must be in, must have said that it holds nothing older of the
+// block, and have nothing under way that could bring it (stray.go). Then all
+// drop it; a node that misses that keeps a tombstone, which reads as the same
+// zeroes (I6).
 
 // errNotAllIn means that some node could still hold what a tombstone hides.
 var errNotAllIn = errors.New("not all nodes are in")
@@ -53,8 +54,8 @@ func (a *Array) Reclaim(ctx context.Context, block uint64, v chunk.Version) erro
 		return fmt.Errorf("reclaim block %d: %w", block, err)
 	}
 	defer release()
-	if !a.allIn() {
-		return fmt.Errorf("reclaim block %d: %w", block, errNotAllIn)
+	if err := a.allIn(); err != nil {
+		return fmt.Errorf("reclaim block %d: %w", block, err)
 	}
 	drop := chunk.Op{Kind: chunk.OpDrop, Block: block, Index: chunk.AllIndexes, Version: v}
 	for _, p := range a.peers {
@@ -65,13 +66,16 @@ func (a *Array) Reclaim(ctx context.Context, block uint64, v chunk.Version) erro
 	return nil
 }
 
-func (a *Array) allIn() bool {
+func (a *Array) allIn() error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	for n, p := range a.peers {
-		if !p.up || a.sb.Nodes[n].State != cluster.In {
-			return false
+		switch {
+		case !p.up || a.sb.Nodes[n].State != cluster.In:
+			return errNotAllIn
+		case p.strays > 0:
+			return fmt.Errorf("node %s: %w", p.ID, errStray)
 		}
 	}
-	return true
+	return nil
 }

@@ -28,6 +28,7 @@ type Link struct {
 	frozen chan struct{} // closed when the node thaws; nil when it runs
 	deaf   bool          // requests take effect, replies are lost
 	broken chan struct{} // closed when the connection is; nil until somebody asks
+	over   chan struct{} // closed when nothing of that connection comes any more; likewise
 }
 
 var _ chunk.Store = (*Link)(nil)
@@ -42,8 +43,12 @@ type Fate struct {
 	// Again, where not 0, lets a change arrive a second time so much later.
 	Again time.Duration
 
-	// Adrift lets a change arrive although its sender has given it up.
+	// Adrift lets a change arrive although its sender has given it up, or its
+	// connection has parted.
 	Adrift bool
+
+	// Late is what a change takes beyond Delay.
+	Late time.Duration
 }
 
 // Delay makes each request take so long from now on.
@@ -53,12 +58,28 @@ func (l *Link) Delay(d time.Duration) { l.set(func() { l.delay = d }) }
 // fail at once, strays are gone, and so it stays until Heal.
 func (l *Link) Cut() {
 	l.set(func() {
-		l.cut = errCut
-		if l.broken != nil {
-			close(l.broken)
-			l.broken = nil
-		}
+		l.partLocked()
+		l.endLocked()
 	})
+}
+
+// Part closes the connection too, but the node lives: of what was adrift it may
+// still do some, until Heal makes a new connection.
+func (l *Link) Part() { l.set(l.partLocked) }
+
+func (l *Link) partLocked() {
+	l.cut = errCut
+	if l.broken != nil {
+		close(l.broken)
+		l.broken = nil
+	}
+}
+
+func (l *Link) endLocked() {
+	if l.over != nil {
+		close(l.over)
+		l.over = nil
+	}
 }
 
 // LoseReplies makes requests take effect and then fail.
@@ -74,9 +95,12 @@ func (l *Link) Freeze() {
 	})
 }
 
-// Heal undoes Cut, LoseReplies and Freeze.
+// Heal undoes Cut, Part, LoseReplies and Freeze.
 func (l *Link) Heal() {
 	l.set(func() {
+		if l.cut != nil {
+			l.endLocked()
+		}
 		if l.frozen != nil {
 			close(l.frozen)
 		}
@@ -101,39 +125,46 @@ type way struct {
 	Fate
 	frozen <-chan struct{}
 	broken <-chan struct{}
+	over   <-chan struct{}
 }
 
-func (l *Link) way() (way, error) {
+func (l *Link) way(changes bool) (way, error) {
 	w := way{}
 	if l.Fates != nil {
 		w.Fate = l.Fates()
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.broken == nil {
+	if l.broken == nil && l.cut == nil {
 		l.broken = make(chan struct{})
 	}
+	if l.over == nil {
+		l.over = make(chan struct{})
+	}
 	w.Delay += l.delay
-	w.frozen, w.broken = l.frozen, l.broken
+	if changes {
+		w.Delay += w.Late
+	}
+	w.frozen, w.broken, w.over = l.frozen, l.broken, l.over
 	return w, l.cut
 }
 
 // pass carries a request over the link. change is the request once more where
 // it changes anything: without a caller that waits for it.
 func (l *Link) pass(ctx context.Context, request, change func(context.Context) error) error {
-	w, cut := l.way()
+	w, cut := l.way(change != nil)
 	if cut != nil {
 		return fmt.Errorf("%w: %w", chunk.ErrUnavailable, cut)
 	}
 	if err := w.travel(ctx); err != nil {
-		if w.Adrift && change != nil && !errors.Is(err, errCut) {
+		if w.Adrift && change != nil {
 			l.stray(ctx, w, change)
 		}
 		return fmt.Errorf("%w: %w", chunk.ErrUnavailable, err)
 	}
 	err := request(ctx)
 	if w.Again > 0 && change != nil {
-		l.stray(ctx, way{Fate: Fate{Delay: w.Again}, broken: w.broken}, change)
+		l.stray(ctx, way{Fate: Fate{Delay: w.Again}, over: w.over}, change)
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -143,9 +174,11 @@ func (l *Link) pass(ctx context.Context, request, change func(context.Context) e
 	return err
 }
 
-// stray lets a change arrive at the end of its way, if the connection lasts.
+// stray lets a change arrive at the end of its way, unless all of its
+// connection is over before.
 func (l *Link) stray(ctx context.Context, w way, change func(context.Context) error) {
 	ctx = context.WithoutCancel(ctx)
+	w.broken = w.over
 	l.strays.Go(func() {
 		if w.travel(ctx) == nil {
 			_ = change(ctx) // nobody waits for the answer

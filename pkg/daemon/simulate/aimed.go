@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"rozobox/pkg/cluster"
+	"rozobox/pkg/stripe"
 )
 
 // thin lets a version be flushed that stands on five nodes, of which one loses
@@ -63,6 +64,36 @@ func (h *history) newcomer(context.Context) bool {
 	return true
 }
 
+// lateRepair gives up the repair of a block while its request is under way, has
+// the block trimmed and the tombstone reclaimed: nothing of it may come back,
+// however late the request arrives (I6).
+func (h *history) lateRepair(ctx context.Context) bool {
+	g := h.current()
+	i := h.rng.IntN(len(h.nodes))
+	block := uint64(h.rng.IntN(blocks))
+	if g.array.Err() != nil || !h.harmable(h.damaged()) || h.unwell() > 0 || h.spoil(i, block) == 0 {
+		return false
+	}
+	h.note("a repair of block %d on %s is given up", block, h.nodes[i].id)
+	h.nodes[i].late.Store(int64(latestStray))
+	impatient, cancel := context.WithTimeout(ctx, 500*time.Millisecond)
+	defer cancel()
+	_, _, err := g.array.Heal(impatient, block, stripe.Healing{Node: stripe.AllNodes, Verify: true})
+	h.nodes[i].late.Store(0)
+	h.note("repair: %v", err)
+	c := &client{h, rand.New(rand.NewPCG(h.rng.Uint64(), 0))}
+	if c.trim(ctx, g, int(block)*perBlock, perBlock, false) != nil || c.flush(ctx, g) != nil {
+		return true
+	}
+	for end := time.Now().Add(latestStray); time.Now().Before(end); time.Sleep(100 * time.Millisecond) {
+		found, _ := g.array.Tombstones(ctx, block, block+1)
+		if v := found[block]; v != 0 {
+			h.note("reclaim: %v", g.array.Reclaim(ctx, block, v))
+		}
+	}
+	return true
+}
+
 // goOut cuts nodes off and waits until they must have been declared out.
 func (h *history) goOut(nodes []int) {
 	for _, i := range nodes {
@@ -71,12 +102,14 @@ func (h *history) goOut(nodes []int) {
 	time.Sleep(300 * time.Millisecond)
 }
 
-// spoil damages a node's chunk of a block.
-func (h *history) spoil(i int, block uint64) {
+// spoil damages what a node holds of a block, and returns how many records.
+func (h *history) spoil(i int, block uint64) (hit int) {
 	for _, e := range h.nodes[i].store.Held(h.volume) {
 		if e.Block == block {
 			h.note("%s: chunk %d of block %d is damaged", h.nodes[i].id, e.Index, block)
 			h.nodes[i].store.Damage(h.volume, block, e.Index)
+			hit++
 		}
 	}
+	return hit
 }

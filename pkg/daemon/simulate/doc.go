@@ -37,5 +37,6 @@
 // Nothing is destroyed that a volume cannot do without: damaged chunks, wiped
 // cards and nodes that are away never exceed m for a stripe together. An image
 // of a card is put back only when the superblock can tell that it is old.
-// Repair's requests are delayed but never doubled: a stream delivers once.
+// Repair's requests are delayed, beyond being given up too, but never doubled: a
+// stream delivers once.
 package simulate

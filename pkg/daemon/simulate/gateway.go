@@ -184,7 +184,8 @@ func (h *history) choose(rng *rand.Rand) (g *gateway, deposed bool) {
 	return g, deposed
 }
 
-// latestStray is when the last request that was doubled has arrived again.
+// latestStray is when the last request that was doubled has arrived again. What
+// repair sends may take three times as long: longer than it is waited for.
 const latestStray = 3 * time.Second
 
 // drawFate draws what becomes of each request, where the history has strays.

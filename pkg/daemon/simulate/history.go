@@ -126,6 +126,7 @@ func (h *history) play(ctx context.Context, opts Options) {
 		h.mishap(ctx)
 	}
 	h.note("no more faults")
+	h.calm.Store(true)
 	h.cures.Wait()
 	close(h.stopClients)
 	h.tasks.Wait()

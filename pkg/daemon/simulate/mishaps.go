@@ -35,6 +35,7 @@ func mishaps() []mishap {
 		{"lonely version", 4, (*history).lonely},
 		{"thin version", 6, (*history).thin},
 		{"newcomer", 6, (*history).newcomer},
+		{"late repair", 4, (*history).lateRepair},
 		{"damage", 5, (*history).damage},
 		{"wipe", 4, (*history).wipe},
 		{"old image", 4, (*history).oldImage},
@@ -96,7 +97,7 @@ func (h *history) crash(context.Context) bool {
 	return ok
 }
 
-func (h *history) cut(context.Context) bool { return h.ailOne(harm{cut: true}) }
+func (h *history) cut(context.Context) bool { return h.ailOne(harm{parted: true}) }
 
 func (h *history) deafen(context.Context) bool { return h.ailOne(harm{deaf: true}) }
 

@@ -74,6 +74,12 @@ var mutants = []mutant{
 		nil,
 	},
 	{
+		"a tombstone dropped while a repair is under way", "stripe/reclaim.go",
+		"		case p.strays > 0:",
+		"		case false:",
+		nil,
+	},
+	{
 		"no epoch check", "chunk/chunktest/memory.go",
 		"	case term.Epoch < v.epoch || term.Nonce != v.nonce:",
 		"	case false:",
@@ -97,7 +103,7 @@ const askForMutants = "ROZOBOX_MUTANTS"
 // sources on disk stay as they are.
 func TestMutants(t *testing.T) {
 	if os.Getenv(askForMutants) == "" {
-		t.Skip("ten builds and up to 300 histories each take minutes; set " + askForMutants + "=1")
+		t.Skip("a dozen builds and up to 300 histories each take minutes; set " + askForMutants + "=1")
 	}
 	for _, m := range mutants {
 		t.Run(strings.ReplaceAll(m.name, " ", "-"), func(t *testing.T) { m.find(t) })

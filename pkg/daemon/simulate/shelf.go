@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"rozobox/pkg/chunk"
@@ -93,8 +94,8 @@ func (w *lineWriter) Write(p []byte) (int, error) {
 
 // harm is what ails a node for a while. It is the same for all gateways.
 type harm struct {
-	cut, deaf, frozen bool
-	slow              time.Duration
+	cut, parted, deaf, frozen bool // parted: there is no connection, but the node lives
+	slow                      time.Duration
 }
 
 // node is one machine with its card.
@@ -104,6 +105,9 @@ type node struct {
 	image *chunktest.Image // an old image of its card, kept for a mishap
 
 	harm harm // guarded by shelf.mu
+
+	// late is how much later what repair changes arrives here.
+	late atomic.Int64
 }
 
 // shelf is all the nodes, and every link to them.
@@ -114,6 +118,8 @@ type shelf struct {
 
 	// between, where set, stands between the links to a node and its store.
 	between func(node int, store chunk.Store) chunk.Store
+
+	calm atomic.Bool // no request is late any more
 
 	mu  sync.Mutex // guards all, all.paused, and harm of nodes
 	all []*lines
@@ -137,7 +143,8 @@ func newShelf(j *journal, n int) *shelf {
 
 // connect makes the links of one gateway. fates may be nil. Nothing is doubled
 // in the background: what clients wrote is sent again until it is acknowledged,
-// and so may come twice; what repair does is sent once.
+// and so may come twice; what repair does is sent once, but may be under way for
+// longer than anybody waits.
 func (s *shelf) connect(fates func() chunktest.Fate) *lines {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -147,15 +154,20 @@ func (s *shelf) connect(fates func() chunktest.Fate) *lines {
 		if s.between != nil {
 			store = s.between(i, store)
 		}
-		front, back := &chunktest.Link{Store: store}, &chunktest.Link{Store: store}
-		if fates != nil {
-			front.Fates = fates
-			back.Fates = func() chunktest.Fate {
-				f := fates()
-				f.Again = 0
-				return f
+		front := &chunktest.Link{Store: store, Fates: fates}
+		back := &chunktest.Link{Store: store, Fates: func() (f chunktest.Fate) {
+			if fates != nil {
+				f = fates()
+				f.Late, f.Again = 3*f.Again, 0
 			}
-		}
+			if s.calm.Load() {
+				f.Late = 0
+			}
+			if late := n.late.Load(); late > 0 {
+				f.Late, f.Adrift = time.Duration(late), true
+			}
+			return f
+		}}
 		l.links = append(l.links, [2]*chunktest.Link{front, back})
 		l.nodes = append(l.nodes, stripe.Node{ID: n.id, Store: front, Background: back})
 		l.apply(i, n.harm)
@@ -197,11 +209,14 @@ func (l *lines) apply(n int, h harm) {
 // own, so that messages that are sent together do not arrive together.
 func (h harm) apply(l *chunktest.Link, n int) {
 	l.Delay(time.Millisecond + time.Duration(n)*10*time.Microsecond + h.slow)
-	if !h.cut && !h.frozen && !h.deaf {
+	if !h.cut && !h.parted && !h.frozen && !h.deaf {
 		l.Heal()
 	}
 	if h.cut {
 		l.Cut()
+	}
+	if h.parted {
+		l.Part()
 	}
 	if h.frozen {
 		l.Freeze()
@@ -217,7 +232,7 @@ func (s *shelf) afflict(i int, h harm) {
 	defer s.mu.Unlock()
 	s.nodes[i].harm = h
 	for _, l := range s.all {
-		if h.cut || !l.paused {
+		if h.cut || h.parted || !l.paused {
 			l.apply(i, h)
 		}
 	}
