@@ -46,16 +46,18 @@ var mayImportAll = []string{"pkg/daemon"}
 // owners lists the third-party modules, and the one package that may import
 // each; an empty owner stands for everybody.
 var owners = map[string]string{
-	"github.com/BurntSushi/toml":       "pkg/daemon",
-	"github.com/klauspost/reedsolomon": "pkg/erasure",
-	"github.com/pojntfx/go-nbd":        "pkg/nbd",
-	"github.com/quic-go/quic-go":       "pkg/chunkrpc",
-	"github.com/spf13/cobra":           "cmd/rozobox",
-	"github.com/templexxx/reedsolomon": "pkg/erasure",
-	"golang.org/x/net":                 "pkg/chunkrpc",
-	"golang.org/x/sync":                "",
-	"golang.org/x/sys":                 "",
-	"golang.org/x/time":                "pkg/repair",
+	"github.com/BurntSushi/toml":         "pkg/daemon",
+	"github.com/charmbracelet/bubbletea": "pkg/monitor",
+	"github.com/charmbracelet/lipgloss":  "pkg/monitor",
+	"github.com/klauspost/reedsolomon":   "pkg/erasure",
+	"github.com/pojntfx/go-nbd":          "pkg/nbd",
+	"github.com/quic-go/quic-go":         "pkg/chunkrpc",
+	"github.com/spf13/cobra":             "cmd/rozobox",
+	"github.com/templexxx/reedsolomon":   "pkg/erasure",
+	"golang.org/x/net":                   "pkg/chunkrpc",
+	"golang.org/x/sync":                  "",
+	"golang.org/x/sys":                   "",
+	"golang.org/x/time":                  "pkg/repair",
 }
 
 // topLevel has the names that may stand beside the dot files.
