@@ -9,7 +9,7 @@ const contract = "pkg/chunk"
 // mayImport lists what the code of each package, tests aside, may import of
 // this module. Imports point from the gateway's outside to the cards.
 var mayImport = map[string][]string{
-	"cmd/rozobox":            {"pkg/daemon", "pkg/daemon/simulate", "pkg/monitor", "pkg/nbd/attach"},
+	"cmd/rozobox":            {"pkg/daemon", "pkg/daemon/simulate", "pkg/monitor", "pkg/monitor/web", "pkg/nbd/attach"},
 	"pkg/chunk":              {},
 	"pkg/chunk/chunktest":    {contract},
 	"pkg/erasure":            {},
@@ -19,12 +19,14 @@ var mayImport = map[string][]string{
 	"pkg/chunkstore":         {contract, "pkg/metrics"},
 	"pkg/chunkstore/crashfs": {"pkg/chunkstore"},
 	"scripts/crashload":      {"pkg/nbd/attach"},
+	"scripts/webfeed":        {"pkg/monitor/web"},
 	"pkg/chunkrpc":           {contract, "pkg/metrics"},
 	"pkg/cluster":            {contract},
 	"pkg/stripe":             {contract, "pkg/cluster", "pkg/erasure", "pkg/metrics"},
 	"pkg/volume":             {"pkg/metrics", "pkg/stripe"},
 	"pkg/repair":             {contract, "pkg/cluster", "pkg/metrics", "pkg/stripe"},
 	"pkg/monitor":            {"pkg/metrics"},
+	"pkg/monitor/web":        {},
 	"pkg/daemon": {contract, "pkg/chunkrpc", "pkg/chunkstore", "pkg/cluster", "pkg/daemon/watch", "pkg/erasure", "pkg/metrics",
 		"pkg/nbd", "pkg/nbd/attach", "pkg/repair", "pkg/stripe", "pkg/volume"},
 	"pkg/daemon/watch": {contract, "pkg/metrics"},
@@ -38,6 +40,8 @@ var mayImport = map[string][]string{
 var testsMayImport = map[string][]string{
 	"pkg/chunkstore": {"pkg/chunkstore/crashfs"},
 	"pkg/volume":     {contract, "pkg/cluster"}, // to set up an array of memory stores
+
+	"pkg/monitor/web": {"pkg/metrics"}, // to compare the page's types with
 }
 
 // mayImportAll has the packages whose tests start whole clusters.

@@ -98,7 +98,7 @@ func readTree(t *testing.T, root string) *tree {
 				return nil // not there yet, or another test's file that is gone
 			case err != nil:
 				return err
-			case e.IsDir() && (e.Name() == "testdata" || strings.HasPrefix(e.Name(), ".")):
+			case e.IsDir() && (e.Name() == "testdata" || e.Name() == "node_modules" || strings.HasPrefix(e.Name(), ".")):
 				return fs.SkipDir
 			case !e.Type().IsRegular():
 				return nil
