@@ -19,6 +19,9 @@ import (
 // maxPicture bounds a posted picture: 20 cards and a thousand events.
 const maxPicture = 1 << 20
 
+// repeatAfter is the pace of a gateway.
+const repeatAfter = 500 * time.Millisecond
+
 // feed hands each picture to all that wait for one.
 type feed struct {
 	mu      sync.Mutex    // guards all below
@@ -88,6 +91,7 @@ func (f *feed) stream(w http.ResponseWriter, r *http.Request) {
 		}
 		select {
 		case <-next:
+		case <-time.After(repeatAfter):
 		case <-r.Context().Done():
 			return
 		}

@@ -178,7 +178,7 @@ describe('a stream that breaks', () => {
       await isLive(page);
       await feed(how);
       await isOld(page);
-      await isReadableBanner(page);
+      await isReadable(page);
       await shoot(page, `old-${how}`);
       await page.waitForTimeout(4000); // longer than one try, and than a silence is borne
       await isOld(page);
@@ -198,13 +198,6 @@ describe('a stream that breaks', () => {
     assert.equal(await page.getByText('Waiting for the first picture').isVisible(), false);
     await page.context().close();
   });
-
-  /** @param {Page} page */
-  async function isReadableBanner(page) {
-    await page.locator('main').evaluate((e) => { e.style.display = 'none'; });
-    await isReadable(page);
-    await page.locator('main').evaluate((e) => { e.style.display = ''; });
-  }
 });
 
 describe('without a mouse, without eyes', () => {

@@ -109,11 +109,11 @@ function makeCard() {
   const band = makeBand();
   const addr = h('span', { class: 'addr' });
   const store = h('span', { class: 'store' });
-  const why = h('p', { class: 'why' });
+  const why = h('span', { class: 'why' });
   const figures = makeFigures(pick);
   const flows = makeFlows(pick);
-  const element = h('li', { class: 'card' }, band.element, why,
-    h('p', { class: 'where' }, addr, store), figures.element, flows.element);
+  const element = h('li', { class: 'card' }, band.element,
+    h('p', { class: 'where' }, addr, store, why), figures.element, flows.element);
   return {
     element,
     /** @param {{card: Card, scene: Scene}} of */
@@ -123,8 +123,9 @@ function makeCard() {
       setAttribute(element, 'data-sync', SYNCS.includes(card.sync) ? card.sync : '');
       band.update(card, scene.stripe.filter((c) => c.node === card.id));
       setText(addr, card.addr);
-      setText(store, card.capacity_bytes > 0 ?
-        `${bytes(card.used_bytes)} of ${bytes(card.capacity_bytes)}` : '');
+      // What is wrong takes the place of what is least missed: no card changes its size.
+      sayOrHide(store, !card.why && card.capacity_bytes > 0 ?
+        `${bytes(card.used_bytes)} of ${bytes(card.capacity_bytes)}` : undefined);
       sayOrHide(why, card.why);
       figures.update(card, scene);
       flows.update(card, scene);
@@ -142,7 +143,7 @@ function makeBand() {
   const setMarks = list(marks, (/** @type {Mark} */ m) => m.word, makeMark);
   const setChunks = list(chunks, (/** @type {StripeChunk} */ c) => String(c.index), makeChunk);
   return {
-    element: h('div', { class: 'band' }, sign, id, chunks, word, marks),
+    element: h('div', { class: 'band' }, sign, id, chunks, marks, word),
     /** @param {Card} card @param {StripeChunk[]} stripe */
     update(card, stripe) {
       setIcon(sign, stateClass(card.state));

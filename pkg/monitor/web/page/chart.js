@@ -26,7 +26,7 @@ function runs(moments, pick, height) {
   let before = -Infinity;
   for (const m of moments) {
     const value = pick(m);
-    if (value === undefined) continue;
+    if (value === undefined || now - m.seconds > WINDOW_SECONDS) continue;
     if (m.seconds - before > GAP_SECONDS) all.push([]);
     before = m.seconds;
     all.at(-1)?.push({
@@ -131,20 +131,23 @@ export function nice(n) {
 }
 
 /**
+ * niceBinary is what is nice in KiB and MiB.
+ * @param {number} n
+ */
+export const niceBinary = (n) => 2 ** Math.ceil(Math.log2(n));
+
+/**
  * @typedef {object} Scale
  * @property {(value: number) => number} height 0 to 1
  * @property {number[]} marks values that get a line across and a label
  */
 
 /**
- * linear goes from 0 to a round number.
- * @param {number} high
+ * linear goes from 0 to top.
+ * @param {number} top
  * @returns {Scale}
  */
-export function linear(high) {
-  const top = nice(high);
-  return { height: (v) => v / top, marks: [0, top / 2, top] };
-}
+export const linear = (top) => ({ height: (v) => v / top, marks: [0, top / 2, top] });
 
 /**
  * decades gives each power of ten the same room, so that a microsecond and a
@@ -165,25 +168,26 @@ export function decades(low, high) {
 /**
  * @typedef {object} Series
  * @property {string} name
- * @property {string} kind one, or two: the second is dashed
+ * @property {'one'|'two'} kind the second is dashed
  * @property {Pick} pick
  */
 
 /**
  * chart is the last minute of a few figures, with their names, their newest
  * values and a scale.
+ * @param {'areas'|'lines'} kind lines, where 0 is not at the bottom
  * @param {string} title
  * @param {Series[]} series
  * @param {(value: number|undefined) => string} format
  */
-export function chart(title, series, format) {
+export function chart(kind, title, series, format) {
   const curves = series.map((of) => curve(of.kind));
   const grid = s('path', { class: 'grid' });
   const labels = h('div', { class: 'scale', 'aria-hidden': 'true' });
   const values = series.map(() => h('dd'));
   const legend = h('dl', { class: 'legend' }, ...series.map((of, i) =>
     h('div', {}, h('dt', {}, key(of.kind), of.name), values[i])));
-  const element = h('figure', { class: 'chart' },
+  const element = h('figure', { class: `chart ${kind}` },
     h('figcaption', {}, h('span', { class: 'chart-title' }, title), legend),
     h('div', { class: 'plot' }, labels, frame('curves', grid, ...curves.flatMap((c) => c.nodes))));
   return {

@@ -1,6 +1,6 @@
 // @ts-check
 // The gateway: what it does for its clients.
-import { chart, decades, linear } from './chart.js';
+import { chart, decades, linear, nice, niceBinary } from './chart.js';
 import { byId, h, icon, setAttribute, setIcon, setText, show } from './dom.js';
 import { bytes, duration, latency, number, perSecond, rate } from './format.js';
 /** @import { Cluster, Gateway, Moment } from './types.d.ts' */
@@ -29,23 +29,23 @@ export class GatewayView {
   #none = byId('gateway-none');
   #badge = makeHealth();
   #figures = makeFigures();
-  #throughput = chart('Throughput', [
+  #throughput = chart('areas', 'Throughput', [
     { name: 'reads', kind: 'one', pick: pick((g) => g.read_bytes_per_second) },
     { name: 'writes', kind: 'two', pick: pick((g) => g.write_bytes_per_second) },
   ], rate);
-  #reads = chart('Read latency', [
+  #reads = chart('lines', 'Read latency', [
     { name: 'p50', kind: 'one', pick: pickLatency((g) => g.read_p50_seconds) },
     { name: 'p99', kind: 'two', pick: pickLatency((g) => g.read_p99_seconds) },
   ], latency);
-  #writes = chart('Write latency', [
+  #writes = chart('lines', 'Write latency', [
     { name: 'p50', kind: 'one', pick: pickLatency((g) => g.write_p50_seconds) },
     { name: 'p99', kind: 'two', pick: pickLatency((g) => g.write_p99_seconds) },
   ], latency);
-  #dirty = chart('Dirty', [
-    { name: 'not yet known to be durable', kind: 'one', pick: pick((g) => g.dirty_bytes) },
+  #dirty = chart('areas', 'Dirty', [
+    { name: 'not durable yet', kind: 'one', pick: pick((g) => g.dirty_bytes) },
   ], bytes);
-  #hedged = chart('Hedged reads', [
-    { name: 'each second', kind: 'one', pick: pick((g) => g.hedged_reads_per_second) },
+  #hedged = chart('areas', 'Hedged reads', [
+    { name: 'per second', kind: 'one', pick: pick((g) => g.hedged_reads_per_second) },
   ], perSecond);
 
   constructor() {
@@ -64,15 +64,16 @@ export class GatewayView {
     if (!g) return;
     this.#figures.update(g);
     const { moments } = history;
-    this.#throughput.update(moments, linear(history.largest(LEAST_RATE, (m) =>
-      [m.gateway?.read_bytes_per_second, m.gateway?.write_bytes_per_second])));
+    this.#throughput.update(moments, linear(nice(history.largest(LEAST_RATE, (m) =>
+      [m.gateway?.read_bytes_per_second, m.gateway?.write_bytes_per_second]))));
     const scale = decades(FASTEST, 10 ** Math.ceil(Math.log10(history.largest(USUAL, (m) =>
       [m.gateway?.read_p99_seconds, m.gateway?.write_p99_seconds]))));
     this.#reads.update(moments, scale);
     this.#writes.update(moments, scale);
-    this.#dirty.update(moments, linear(history.largest(LEAST_DIRTY, (m) => [m.gateway?.dirty_bytes])));
-    this.#hedged.update(moments, linear(history.largest(LEAST_HEDGED, (m) =>
-      [m.gateway?.hedged_reads_per_second])));
+    this.#dirty.update(moments, linear(niceBinary(history.largest(LEAST_DIRTY,
+      (m) => [m.gateway?.dirty_bytes]))));
+    this.#hedged.update(moments, linear(nice(history.largest(LEAST_HEDGED,
+      (m) => [m.gateway?.hedged_reads_per_second]))));
   }
 }
 

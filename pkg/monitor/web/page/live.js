@@ -62,16 +62,11 @@ export class Live {
 
   /** @param {string} text */
   #take(text) {
-    /** @type {Cluster} */
-    let cluster;
-    try {
-      cluster = JSON.parse(text);
-    } catch {
-      return; // half a picture is none: what is shown grows old, and says so
-    }
+    const cluster = parse(text);
+    if (!cluster) return; // what is shown grows old, and says so
+    this.show(cluster);
     this.#heard = this.#seen = performance.now();
     this.#tries = 0;
-    this.show(cluster);
   }
 
   #again() {
@@ -92,4 +87,21 @@ export class Live {
   #hurry() {
     if (document.visibilityState === 'visible' && !this.#source) this.#open();
   }
+}
+
+/**
+ * parse returns nothing for what is no picture.
+ * @param {string} text
+ * @returns {Cluster|undefined}
+ */
+function parse(text) {
+  let value;
+  try {
+    value = JSON.parse(text);
+  } catch {
+    return undefined;
+  }
+  const isPicture = value && typeof value.name === 'string' &&
+    [value.cards, value.volumes, value.jobs, value.events].every((l) => Array.isArray(l ?? []));
+  return isPicture ? value : undefined;
 }
