@@ -209,3 +209,45 @@ func TestReadsAreTracedWhileSomebodyWatches(t *testing.T) {
 		r.close(a)
 	})
 }
+
+// TestLookingMakesNoCardWork: the view of the live stream must not turn cards
+// yellow, which reads of chunks do. Only who asks for it has chunks read.
+func TestLookingMakesNoCardWork(t *testing.T) {
+	inRig(t, 8, func(r *rig) {
+		a := r.open()
+		r.write(a, 5, 1)
+		r.flush(a)
+		reads := func() (n uint64) {
+			for _, s := range r.stores {
+				stat, err := s.Stat(r.Context())
+				if err != nil {
+					t.Fatal(err)
+				}
+				n += stat.Reads
+			}
+			return n
+		}
+		before := reads()
+		r.explain(a, 5, false)
+		if after := reads(); after != before {
+			t.Errorf("looking read %d chunks", after-before)
+		}
+		r.explain(a, 5, true)
+		if after := reads(); after != before+6 {
+			t.Errorf("verifying read %d chunks, want 6", after-before)
+		}
+		r.close(a)
+	})
+}
+
+// TestHedgeThatLostGaveNothing: both were complete at once, and the homes' data
+// went to the client.
+func TestHedgeThatLostGaveNothing(t *testing.T) {
+	var tracing tracing
+	home := &asked{node: 1, index: 0, round: byHomes, took: 2}
+	other := &asked{node: 2, index: 4, round: byHedge, took: 1, used: true}
+	tracing.end(&trace{asks: []*asked{home, other}}, nil, nil)
+	if !home.used || other.used {
+		t.Errorf("home used: %v, hedge used: %v", home.used, other.used)
+	}
+}
