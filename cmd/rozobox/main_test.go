@@ -63,6 +63,9 @@ func TestErrorsAreOneLine(t *testing.T) {
 		"repair pause now":                       `unknown command "now"`,
 		"scrub a b":                              "at most 1 arg",
 		"scrub --config none.toml":               "none.toml",
+		"explain films":                          "accepts 2 arg",
+		"explain films 1G":                       `volume "films": OFFSET: bad size "1G"`,
+		"explain films 1MiB --config none.toml":  "none.toml",
 	} {
 		code, _, stderr := rozobox(t, "", strings.Fields(args)...)
 		if code != exitError || !strings.HasPrefix(stderr, "rozobox: ") || !strings.Contains(stderr, want) ||

@@ -33,6 +33,7 @@ func newRoot() *cobra.Command {
 		newNode(),
 		newRepair(),
 		newScrub(),
+		newExplain(),
 		newAttach(),
 		newDetach(),
 		newVersion(),

@@ -61,6 +61,7 @@ type failure struct {
 //	GET    /v1/live                metrics.Cluster, again and again (see live)
 //	POST   /v1/volumes             NewVolume; answers 201 and VolumeStatus
 //	DELETE /v1/volumes/NAME        204
+//	GET    /v1/volumes/NAME/explain?offset=N  metrics.Stripe; see Explain
 //	GET    /v1/volumes/NAME/scrub  ScrubReport
 //	POST   /v1/volumes/NAME/scrub  202 and ScrubReport, of the one before
 //	POST   /v1/nodes/ID/lost       NodeChange
@@ -124,6 +125,7 @@ func (a *admin) handler() http.Handler {
 	mux.HandleFunc("GET /v1/live", a.showLive)
 	mux.Handle("POST /v1/volumes", a.signed(a.createVolume))
 	mux.Handle("DELETE /v1/volumes/{name}", a.signed(a.deleteVolume))
+	mux.HandleFunc("GET /v1/volumes/{name}/explain", a.explain)
 	mux.HandleFunc("GET /v1/volumes/{name}/scrub", a.showScrub)
 	mux.Handle("POST /v1/volumes/{name}/scrub", a.signed(a.startScrub))
 	mux.Handle("POST /v1/nodes/{id}/lost", a.signed(a.changeMember(giveUp)))
@@ -266,7 +268,9 @@ func statusOf(err error) int {
 	switch {
 	case errors.Is(err, stripe.ErrExists), errors.Is(err, stripe.ErrRefused):
 		return http.StatusConflict
-	case errors.Is(err, errNoVolume), errors.Is(err, errNoNode):
+	case errors.Is(err, errBeyond):
+		return http.StatusBadRequest
+	case errors.Is(err, errNoVolume), errors.Is(err, errNoNode), errors.Is(err, errNoRead):
 		return http.StatusNotFound
 	case errors.Is(err, stripe.ErrTooFewNodes), errors.Is(err, stripe.ErrDeposed), errors.Is(err, errNotServed):
 		return http.StatusServiceUnavailable
