@@ -229,7 +229,23 @@ type Stat struct {
 	Syncs         uint64
 	Idle          time.Duration // since the last chunk read or write; since the start if none
 	Uptime        time.Duration
+	Host          HostStat // the zero value where nobody looks at the machine
 	Volumes       []VolumeStat
+}
+
+// HostStat is the machine under a node, which may be others' too. Its counters
+// begin when it boots. What its kernel does not tell is 0.
+type HostStat struct {
+	At              time.Duration // since the boot, when this was so
+	CPUBusy         time.Duration // of all cores together
+	CPUTotal        time.Duration // likewise, idle or not
+	MemoryUsedBytes uint64
+	MemoryBytes     uint64
+	MilliKelvin     uint64 // of the processor
+	NetInBytes      uint64
+	NetOutBytes     uint64
+	DiskInBytes     uint64 // written to disks
+	DiskOutBytes    uint64 // read from them
 }
 
 // VolumeStat is what one volume takes on a node.

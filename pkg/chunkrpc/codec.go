@@ -278,6 +278,7 @@ func appendStat(b []byte, s chunk.Stat) []byte {
 	} {
 		b = be.AppendUint64(b, v)
 	}
+	b = appendHost(b, s.Host)
 	b = be.AppendUint16(b, uint16(len(s.Volumes)))
 	for _, v := range s.Volumes {
 		b = append(b, v.ID[:]...)
@@ -297,10 +298,29 @@ func decodeStat(body []byte) (chunk.Stat, error) {
 		*v = d.u64()
 	}
 	s.Idle, s.Uptime = time.Duration(d.u64()), time.Duration(d.u64())
+	s.Host = d.host()
 	for range d.volumes() {
 		s.Volumes = append(s.Volumes, chunk.VolumeStat{
 			ID: d.id(), Chunks: d.u64(), StoredBytes: d.u64(),
 		})
 	}
 	return s, d.finish("stat")
+}
+
+func appendHost(b []byte, h chunk.HostStat) []byte {
+	for _, v := range [...]uint64{
+		uint64(h.At), uint64(h.CPUBusy), uint64(h.CPUTotal), h.MemoryUsedBytes, h.MemoryBytes,
+		h.MilliKelvin, h.NetInBytes, h.NetOutBytes, h.DiskInBytes, h.DiskOutBytes,
+	} {
+		b = be.AppendUint64(b, v)
+	}
+	return b
+}
+
+func (d *decoder) host() chunk.HostStat {
+	return chunk.HostStat{
+		At: time.Duration(d.u64()), CPUBusy: time.Duration(d.u64()), CPUTotal: time.Duration(d.u64()),
+		MemoryUsedBytes: d.u64(), MemoryBytes: d.u64(), MilliKelvin: d.u64(),
+		NetInBytes: d.u64(), NetOutBytes: d.u64(), DiskInBytes: d.u64(), DiskOutBytes: d.u64(),
+	}
 }

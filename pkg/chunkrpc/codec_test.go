@@ -59,6 +59,10 @@ var codecs = map[string]struct {
 	"stat": {[][]byte{appendStat(nil, chunk.Stat{
 		Node: "pi3", CapacityBytes: 1, UsedBytes: 2, FreeBytes: 3, Chunks: 4, Reads: 5, Writes: 6,
 		ReadBytes: 7, WriteBytes: 8, Syncs: 9, Idle: time.Second, Uptime: time.Hour,
+		Host: chunk.HostStat{
+			At: 10, CPUBusy: 11, CPUTotal: 12, MemoryUsedBytes: 13, MemoryBytes: 14, MilliKelvin: 15,
+			NetInBytes: 16, NetOutBytes: 17, DiskInBytes: 18, DiskOutBytes: 19,
+		},
 	}), appendStat(nil, chunk.Stat{Node: maxID, ReadOnly: true, Volumes: make([]chunk.VolumeStat, chunk.MaxVolumes)})},
 		again(decodeStat, appendStat)},
 	"write":  {[][]byte{bulk(appendOps(0, 0)), bulk(appendOps(3, 48)), bulk(appendOps(8, chunk.MaxChunkSize))}, againWrite},

@@ -94,11 +94,12 @@
 //	                 position 17, end 8,
 //	                 limit 4
 //	stat             -                         node, store 16, instance 16, read-only 1,
-//	                                           11 counters 8, n 2, n * (volume 16,
-//	                                           chunks 8, bytes 8)
+//	                                           11 counters 8, host, n 2,
+//	                                           n * (volume 16, chunks 8, bytes 8)
 //
 //	superblock       volume 16, number 8, epoch 4, deleted 1, name, body with length 4
 //	position         block 8, index 1, version 8
+//	host             10 counters 8
 //	node             length 1, then so many bytes; texts and names likewise, length 2
 //
 // Every length is checked against limits.go before anything is allocated for

@@ -47,7 +47,7 @@ var kinds = [...]struct {
 	kindRead:  {"read", maxReadSize, chunk.MaxOps*chunkSize + chunk.MaxRequestBytes},
 	kindSync:  {"sync", termSize, 24},
 	kindList:  {"list", termSize + 37, 1 + chunk.MaxListEntries*entrySize},
-	kindStat:  {"stat", 0, 1 + maxName + 33 + 88 + 2 + chunk.MaxVolumes*32},
+	kindStat:  {"stat", 0, 1 + maxName + 33 + 21*8 + 2 + chunk.MaxVolumes*32},
 }
 
 func (k kind) String() string {

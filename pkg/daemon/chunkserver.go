@@ -9,12 +9,13 @@ import (
 	"rozobox/pkg/chunk"
 	"rozobox/pkg/chunkrpc"
 	"rozobox/pkg/chunkstore"
+	"rozobox/pkg/metrics/host"
 )
 
 // RunChunkserver serves the store of one card until ctx ends; then it
 // finishes what it has begun and closes the store cleanly.
 func RunChunkserver(ctx context.Context, config *ChunkserverConfig, logger *slog.Logger) error {
-	s, err := openChunkserver(config, logger)
+	s, err := openChunkserver(config, host.New(boottime), logger)
 	if err != nil {
 		return err
 	}
@@ -27,8 +28,9 @@ type chunkserver struct {
 	server *chunkrpc.Server
 }
 
-// openChunkserver opens the store and takes the address.
-func openChunkserver(config *ChunkserverConfig, logger *slog.Logger) (*chunkserver, error) {
+// openChunkserver opens the store and takes the address. The sampler is of this
+// machine, and may be shared.
+func openChunkserver(config *ChunkserverConfig, machine *host.Sampler, logger *slog.Logger) (*chunkserver, error) {
 	logger = logger.With("node", config.ID)
 	creds, err := config.credentials()
 	if err != nil {
@@ -46,7 +48,7 @@ func openChunkserver(config *ChunkserverConfig, logger *slog.Logger) (*chunkserv
 	server, err := chunkrpc.Listen(chunkrpc.ServerOptions{
 		Addr:        config.Listen,
 		Credentials: creds,
-		Store:       store,
+		Store:       hosted{store, machine},
 		Logger:      logger,
 	})
 	if err != nil {
@@ -61,4 +63,19 @@ func openChunkserver(config *ChunkserverConfig, logger *slog.Logger) (*chunkserv
 func (s *chunkserver) run(ctx context.Context) error {
 	err := s.server.Serve(ctx)
 	return errors.Join(err, s.store.Close())
+}
+
+// hosted is a store that tells of its machine too, when it is asked.
+type hosted struct {
+	chunk.Store
+	machine *host.Sampler
+}
+
+// Stat implements chunk.Catalog.
+func (h hosted) Stat(ctx context.Context) (chunk.Stat, error) {
+	s, err := h.Store.Stat(ctx)
+	if err == nil {
+		s.Host = h.machine.Sample()
+	}
+	return s, err
 }

@@ -20,6 +20,7 @@ import (
 	"rozobox/pkg/chunk"
 	"rozobox/pkg/chunkrpc"
 	"rozobox/pkg/cluster"
+	"rozobox/pkg/metrics"
 	"rozobox/pkg/stripe"
 )
 
@@ -180,7 +181,7 @@ func reachable(addr string) string {
 func (c *Client) askNodes(ctx context.Context, why error) *Status {
 	status := &Status{
 		Cluster: c.cluster,
-		Gateway: GatewayStatus{ID: c.gatewayID(), State: nodeUnavailable, Why: why.Error()},
+		Gateway: GatewayStatus{ID: c.gatewayID(), State: metrics.Unavailable, Why: why.Error()},
 		Nodes:   make([]NodeStatus, 0, len(c.nodes)),
 		Volumes: []VolumeStatus{},
 	}
@@ -194,17 +195,17 @@ func (c *Client) askNodes(ctx context.Context, why error) *Status {
 		peers = append(peers, peer{Node: n, store: client})
 		options.Nodes = append(options.Nodes, stripe.Node{ID: chunk.NodeID(n.ID), Store: client})
 	}
-	reports := survey(ctx, peers)
-	answers := false
+	answers := survey(ctx, peers)
+	heard := false
 	for i, p := range peers {
-		status.Nodes = append(status.Nodes, reports[i].status(p.Node))
-		answers = answers || reports[i].err == nil
+		status.Nodes = append(status.Nodes, nodeStatus(p.Node, answers[i]))
+		heard = heard || answers[i].Err == nil
 	}
-	if answers && c.creds.Identity.Role == chunkrpc.RoleGateway {
+	if heard && c.creds.Identity.Role == chunkrpc.RoleGateway {
 		// Nodes show superblocks to gateways only. An error tells of a damaged
 		// one; the others are as good.
 		found, _ := stripe.Find(ctx, options)
-		status.addVolumes(found, stored(reports))
+		status.addVolumes(found, stored(answers))
 	} else {
 		status.forgetSync()
 	}
@@ -223,7 +224,7 @@ func (c *Client) gatewayID() string {
 // forgetSync says that no superblock was read.
 func (s *Status) forgetSync() {
 	for i := range s.Nodes {
-		s.Nodes[i].Sync = syncUnknown
+		s.Nodes[i].Sync = metrics.Unknown
 	}
 }
 

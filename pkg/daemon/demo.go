@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"golang.org/x/sync/errgroup"
+
+	"rozobox/pkg/metrics/host"
 )
 
 // The demo's defaults.
@@ -55,7 +57,7 @@ type DemoInfo struct {
 // that exports the volume "demo". The folders are those that init makes. The
 // data is kept, and killing the process loses nothing that was flushed.
 func Demo(ctx context.Context, opts DemoOptions) error {
-	d := &demo{opts: opts}
+	d := &demo{opts: opts, machine: host.New(boottime)}
 	if err := d.open(); err != nil {
 		return errors.Join(err, d.closeNodes())
 	}
@@ -67,6 +69,7 @@ type demo struct {
 	init    InitOptions // what the folder is, or becomes
 	nodes   []*chunkserver
 	gateway *Gateway
+	machine *host.Sampler // one for all nodes
 }
 
 // open makes the folder where it is missing, opens all stores, and writes the
@@ -144,10 +147,10 @@ func (d *demo) openNode(n *Node) error {
 		return err
 	}
 	config.Listen = n.Addr
-	s, err := openChunkserver(config, d.opts.Logger)
+	s, err := openChunkserver(config, d.machine, d.opts.Logger)
 	if errors.Is(err, syscall.EADDRINUSE) {
 		config.Listen = loopback + ":0"
-		s, err = openChunkserver(config, d.opts.Logger)
+		s, err = openChunkserver(config, d.machine, d.opts.Logger)
 	}
 	if err != nil {
 		return err

@@ -14,6 +14,8 @@ import (
 	"sync"
 	"testing"
 
+	"rozobox/pkg/metrics"
+	"rozobox/pkg/metrics/host"
 	"rozobox/pkg/nbd/attach"
 )
 
@@ -227,7 +229,7 @@ func TestStatusWithoutGateway(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		node, err := openChunkserver(config, slog.New(slog.DiscardHandler))
+		node, err := openChunkserver(config, host.New(boottime), slog.New(slog.DiscardHandler))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -243,17 +245,17 @@ func TestStatusWithoutGateway(t *testing.T) {
 			t.Fatal(err)
 		}
 		text := fmt.Sprintf("%+v", status)
-		if status.Health != Unavailable || status.Gateway.State != nodeUnavailable || status.Gateway.Why == "" {
+		if status.Health != Unavailable || status.Gateway.State != metrics.Unavailable || status.Gateway.Why == "" {
 			t.Errorf("status %s", text)
 		}
-		if status.Nodes[0].State != nodeUnavailable || status.Nodes[0].Why == "" || status.Nodes[1].State != nodeIdle {
+		if status.Nodes[0].State != metrics.Unavailable || status.Nodes[0].Why == "" || status.Nodes[1].State != metrics.Idle {
 			t.Errorf("nodes %s", text)
 		}
 		if client == gateway && (len(status.Volumes) != 1 || status.Volumes[0].Name != demoName ||
 			status.Volumes[0].State != stateWaiting || status.Nodes[1].Sync != "in") {
 			t.Errorf("volumes %s", text)
 		}
-		if client == monitor && (len(status.Volumes) != 0 || status.Nodes[1].Sync != syncUnknown) {
+		if client == monitor && (len(status.Volumes) != 0 || status.Nodes[1].Sync != metrics.Unknown) {
 			t.Errorf("a monitor knows %s", text)
 		}
 		var out bytes.Buffer

@@ -184,9 +184,5 @@ func (g *Gateway) watch(ctx context.Context, out chan<- metrics.Cluster) {
 
 // known is what only a gateway knows.
 func (g *Gateway) known(answers []watch.Answer) *metrics.Cluster {
-	reports := make([]report, len(answers))
-	for i, a := range answers {
-		reports[i] = report{a.Stat, a.Err}
-	}
-	return known(g.statusOf(reports))
+	return known(g.statusOf(answers))
 }

@@ -10,6 +10,8 @@ import (
 
 	"rozobox/pkg/chunk"
 	"rozobox/pkg/cluster"
+	"rozobox/pkg/daemon/watch"
+	"rozobox/pkg/metrics"
 )
 
 // Status is what `rozobox status --json` prints and /v1/status answers. It is
@@ -93,25 +95,9 @@ type VolumeStatus struct {
 	HedgedReads uint64 `json:"hedged_reads"`
 }
 
-// The states of nodes.
-const (
-	nodeIdle        = "idle"
-	nodeWorking     = "working"
-	nodeUnavailable = "unavailable"
-
-	syncUnknown   = "unknown"
-	syncResyncing = "resyncing"
-)
-
-const (
-	// statTimeout bounds the wait for one node's figures. It is short of what
-	// a person notices as a hang, and ten times a busy card's pause.
-	statTimeout = time.Second
-
-	// workingFor is how long after its last chunk a node still shows as
-	// working.
-	workingFor = time.Second
-)
+// statTimeout bounds the wait for one node's figures. It is short of what a
+// person notices as a hang, and ten times a busy card's pause.
+const statTimeout = time.Second
 
 // peer is a node as configured, and the way to it.
 type peer struct {
@@ -119,52 +105,39 @@ type peer struct {
 	store chunk.Store
 }
 
-// report is what a node answered.
-type report struct {
-	stat chunk.Stat
-	err  error
-}
-
 // survey asks all peers for their figures, side by side.
-func survey(ctx context.Context, peers []peer) []report {
+func survey(ctx context.Context, peers []peer) []watch.Answer {
 	ctx, cancel := context.WithTimeout(ctx, statTimeout)
 	defer cancel()
-	reports := make([]report, len(peers))
+	answers := make([]watch.Answer, len(peers))
 	var wg sync.WaitGroup
 	for i, p := range peers {
-		wg.Go(func() { reports[i].stat, reports[i].err = p.store.Stat(ctx) })
+		wg.Go(func() { answers[i].Stat, answers[i].Err = p.store.Stat(ctx) })
 	}
 	wg.Wait()
-	return reports
+	return answers
 }
 
-func (r report) status(n Node) NodeStatus {
+// nodeStatus is what a node's answer shows.
+func nodeStatus(n Node, a watch.Answer) NodeStatus {
 	s := NodeStatus{
 		ID:            n.ID,
 		Addr:          n.Addr,
-		State:         nodeIdle,
 		Sync:          cluster.In.String(),
-		UsedBytes:     r.stat.UsedBytes,
-		CapacityBytes: r.stat.CapacityBytes,
-		FreeBytes:     r.stat.FreeBytes,
-		ReadOnly:      r.stat.ReadOnly,
+		UsedBytes:     a.Stat.UsedBytes,
+		CapacityBytes: a.Stat.CapacityBytes,
+		FreeBytes:     a.Stat.FreeBytes,
+		ReadOnly:      a.Stat.ReadOnly,
 	}
-	switch {
-	case r.err != nil:
-		s.State, s.Why = nodeUnavailable, r.err.Error()
-	case r.stat.ReadOnly:
-		s.Why = chunk.ErrReadOnly.Error()
-	case r.stat.Idle < workingFor && r.stat.Reads+r.stat.Writes > 0:
-		s.State = nodeWorking
-	}
+	s.State, s.Why = a.State()
 	return s
 }
 
 // stored adds up what the nodes hold of each volume.
-func stored(reports []report) map[chunk.VolumeID]uint64 {
+func stored(answers []watch.Answer) map[chunk.VolumeID]uint64 {
 	sum := make(map[chunk.VolumeID]uint64)
-	for _, r := range reports {
-		for _, v := range r.stat.Volumes {
+	for _, a := range answers {
+		for _, v := range a.Stat.Volumes {
 			sum[v.ID] += v.StoredBytes
 		}
 	}
@@ -175,7 +148,7 @@ func stored(reports []report) map[chunk.VolumeID]uint64 {
 // worse than what stands there. following has the nodes that are resynced; it
 // may be nil.
 func addSync(nodes []NodeStatus, sb *cluster.Superblock, following []bool) {
-	rank := map[string]int{syncResyncing: 1, cluster.Out.String(): 2, cluster.Lost.String(): 3}
+	rank := map[string]int{metrics.Resyncing: 1, cluster.Out.String(): 2, cluster.Lost.String(): 3}
 	for i := range nodes {
 		at := sb.Index(chunk.NodeID(nodes[i].ID))
 		if at < 0 {
@@ -183,7 +156,7 @@ func addSync(nodes []NodeStatus, sb *cluster.Superblock, following []bool) {
 		}
 		state := sb.Nodes[at].State.String()
 		if at < len(following) && following[at] {
-			state = syncResyncing
+			state = metrics.Resyncing
 		}
 		if rank[state] > rank[nodes[i].Sync] {
 			nodes[i].Sync = state
@@ -209,7 +182,7 @@ func volumeStatus(sb *cluster.Superblock, storedBytes uint64) VolumeStatus {
 func (s *Status) judge() {
 	s.Health = Healthy
 	for _, n := range s.Nodes {
-		if n.State == nodeUnavailable || n.Sync != cluster.In.String() || n.ReadOnly {
+		if n.State == metrics.Unavailable || n.Sync != cluster.In.String() || n.ReadOnly {
 			s.Health = Degraded
 		}
 	}
@@ -272,7 +245,7 @@ func PrintVolumes(t *tabwriter.Writer, volumes []VolumeStatus) {
 }
 
 func (g *GatewayStatus) print(w io.Writer) {
-	if g.State == nodeUnavailable {
+	if g.State == metrics.Unavailable {
 		fmt.Fprintf(w, "The gateway is unavailable: %s\n", g.Why)
 		return
 	}

@@ -6,8 +6,8 @@ import (
 	"strings"
 	"testing"
 
-	"rozobox/pkg/chunk"
 	"rozobox/pkg/cluster"
+	"rozobox/pkg/metrics"
 )
 
 // The keys are an interface: none of these may go.
@@ -51,7 +51,7 @@ func TestStatusKeys(t *testing.T) {
 
 func TestHealth(t *testing.T) {
 	node := func(state, sync string) NodeStatus { return NodeStatus{State: state, Sync: sync} }
-	good := node(nodeIdle, "in")
+	good := node(metrics.Idle, "in")
 	serving := VolumeStatus{State: stateServing}
 	for name, c := range map[string]struct {
 		gateway string
@@ -60,16 +60,16 @@ func TestHealth(t *testing.T) {
 		want    string
 	}{
 		"all well":         {stateServing, good, serving, Healthy},
-		"working":          {stateServing, node(nodeWorking, "in"), serving, Healthy},
-		"node gone":        {stateServing, node(nodeUnavailable, "in"), serving, Degraded},
-		"node out":         {stateServing, node(nodeIdle, "out"), serving, Degraded},
-		"node lost":        {stateServing, node(nodeIdle, "lost"), serving, Degraded},
-		"node read-only":   {stateServing, NodeStatus{State: nodeIdle, Sync: "in", ReadOnly: true}, serving, Degraded},
+		"working":          {stateServing, node(metrics.Working, "in"), serving, Healthy},
+		"node gone":        {stateServing, node(metrics.Unavailable, "in"), serving, Degraded},
+		"node out":         {stateServing, node(metrics.Idle, "out"), serving, Degraded},
+		"node lost":        {stateServing, node(metrics.Idle, "lost"), serving, Degraded},
+		"node read-only":   {stateServing, NodeStatus{State: metrics.Idle, Sync: "in", ReadOnly: true}, serving, Degraded},
 		"under-protected":  {stateServing, good, VolumeStatus{State: stateServing, UnderProtectedBlocks: 1}, Degraded},
 		"volume waits":     {stateServing, good, VolumeStatus{State: stateWaiting}, Unavailable},
-		"volume deposed":   {stateServing, node(nodeIdle, "out"), VolumeStatus{State: stateDeposed}, Unavailable},
+		"volume deposed":   {stateServing, node(metrics.Idle, "out"), VolumeStatus{State: stateDeposed}, Unavailable},
 		"gateway starting": {stateStarting, good, serving, Unavailable},
-		"gateway gone":     {nodeUnavailable, good, serving, Unavailable},
+		"gateway gone":     {metrics.Unavailable, good, serving, Unavailable},
 	} {
 		s := Status{
 			Gateway: GatewayStatus{State: c.gateway}, Nodes: []NodeStatus{good, c.node, good},
@@ -77,24 +77,6 @@ func TestHealth(t *testing.T) {
 		}
 		if s.judge(); s.Health != c.want {
 			t.Errorf("%s: %s, want %s", name, s.Health, c.want)
-		}
-	}
-}
-
-func TestNodeState(t *testing.T) {
-	busy := chunk.Stat{Idle: workingFor - 1, Writes: 1}
-	rested := chunk.Stat{Idle: workingFor, Writes: 1}
-	for name, c := range map[string]struct {
-		report report
-		want   string
-	}{
-		"busy":        {report{stat: busy}, nodeWorking},
-		"rested":      {report{stat: rested}, nodeIdle},
-		"just begun":  {report{stat: chunk.Stat{Idle: 1}}, nodeIdle},
-		"unreachable": {report{stat: busy, err: chunk.ErrUnavailable}, nodeUnavailable},
-	} {
-		if got := c.report.status(Node{ID: "pi1"}); got.State != c.want || got.ID != "pi1" {
-			t.Errorf("%s: %+v", name, got)
 		}
 	}
 }

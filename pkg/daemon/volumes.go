@@ -11,6 +11,7 @@ import (
 
 	"rozobox/pkg/chunk"
 	"rozobox/pkg/cluster"
+	"rozobox/pkg/daemon/watch"
 	"rozobox/pkg/nbd"
 	"rozobox/pkg/repair"
 	"rozobox/pkg/stripe"
@@ -244,7 +245,7 @@ func (g *Gateway) remove(ctx context.Context, name string) error {
 func (g *Gateway) Status(ctx context.Context) *Status { return g.statusOf(survey(ctx, g.peers)) }
 
 // statusOf makes it of what the nodes answered, in their order.
-func (g *Gateway) statusOf(reports []report) *Status {
+func (g *Gateway) statusOf(answers []watch.Answer) *Status {
 	status := &Status{
 		Cluster: g.config.Cluster,
 		Gateway: g.status(),
@@ -252,9 +253,9 @@ func (g *Gateway) statusOf(reports []report) *Status {
 		Volumes: []VolumeStatus{},
 	}
 	for i, p := range g.peers {
-		status.Nodes = append(status.Nodes, reports[i].status(p.Node))
+		status.Nodes = append(status.Nodes, nodeStatus(p.Node, answers[i]))
 	}
-	sums := stored(reports)
+	sums := stored(answers)
 	for _, s := range g.list() {
 		status.Volumes = append(status.Volumes, s.status(sums[s.sb.Volume]))
 		addSync(status.Nodes, s.superblock(), s.followers())

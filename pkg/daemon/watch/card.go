@@ -16,25 +16,28 @@ type card struct {
 	metrics.Card
 	answer Answer      // the last one
 	stat   *chunk.Stat // the last that it gave; nil when it never answered
+
+	sample *chunk.HostStat // the last of its machine; nil before the first
 }
 
 // take enters an answer, and reports whether that is to be seen at once.
 func (c *card) take(a Answer) (changed bool) {
 	before := c.State
 	c.answer = a
-	c.State, c.Why = State(a)
+	c.State, c.Why = a.State()
 	if a.Err != nil {
-		c.idle()
+		c.quiet()
 		return c.State != before
 	}
 	c.UsedBytes, c.CapacityBytes, c.ReadOnly = a.Stat.UsedBytes, a.Stat.CapacityBytes, a.Stat.ReadOnly
 	c.measure(a.Stat)
 	c.stat = &a.Stat
+	c.measureHost(a.Stat.Host)
 	return c.State != before
 }
 
-// State says in which state an answer shows a node, and what is wrong with it.
-func State(a Answer) (state, why string) {
+// State says in which state the answer shows the node, and what is wrong with it.
+func (a Answer) State() (state, why string) {
 	switch {
 	case a.Err != nil:
 		return metrics.Unavailable, a.Err.Error()
@@ -47,17 +50,16 @@ func State(a Answer) (state, why string) {
 	return metrics.Idle, why
 }
 
-// idle is what a node does that does not answer. What its card held stays.
-func (c *card) idle() {
-	c.ReadsPerSecond, c.WritesPerSecond = 0, 0
-	c.ReadBytesPerSecond, c.WriteBytesPerSecond = 0, 0
+// quiet is what a node does that does not answer. What its card held stays.
+func (c *card) quiet() {
+	c.ReadsPerSecond, c.WritesPerSecond, c.ReadBytesPerSecond, c.WriteBytesPerSecond = 0, 0, 0, 0
 	c.Host = nil
 }
 
 // measure computes the rates since the answer before, of the same instance.
 func (c *card) measure(now chunk.Stat) {
 	if c.stat == nil || c.stat.Instance != now.Instance {
-		c.idle()
+		c.ReadsPerSecond, c.WritesPerSecond, c.ReadBytesPerSecond, c.WriteBytesPerSecond = 0, 0, 0, 0
 		return
 	}
 	span := now.Uptime - c.stat.Uptime
