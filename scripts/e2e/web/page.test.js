@@ -8,7 +8,7 @@ import { cluster, lesson, stripe, timeOf } from './pictures.js';
 /** @import { Cluster } from '../../../pkg/monitor/web/page/types.d.ts' */
 
 const FEED = process.env.FEED ?? '';
-const LOOKS = [400, 1600].flatMap((width) => [false, true].map((dark) => ({ width, dark })));
+const LOOKS = [400, 1000, 1600].flatMap((width) => [false, true].map((dark) => ({ width, dark })));
 
 /** @type {Browser} */
 let browser;

@@ -21,7 +21,7 @@ export function card(i, step, working) {
     addr: `192.168.1.${101 + i}:9801`,
     state: working ? 'working' : 'idle',
     sync: 'in',
-    used_bytes: (9.2 + i * 1.3) * GIB,
+    used_bytes: (9.2 + (i % 8) * 1.3) * GIB,
     capacity_bytes: 29.7 * GIB,
     reads_per_second: load,
     writes_per_second: working ? 3 * wave(t, i + 9) : 0,

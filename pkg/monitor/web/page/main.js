@@ -10,6 +10,8 @@ import { Live, OLD_AFTER } from './live.js';
 import { StripeView } from './stripe.js';
 /** @import { Cluster } from './types.d.ts' */
 
+const NO_BREAK = '\u00a0';
+
 /** A screen reader is told at most this often, in ms. */
 const TELL_EVERY = 3000;
 
@@ -50,7 +52,7 @@ function headline(cluster) {
   /** @param {string} state */
   const of = (state) => cards.filter((c) => c.state === state).length;
   const parts = ['working', 'idle', 'unavailable'].filter((state) => of(state) > 0)
-    .map((state) => `${of(state)} ${state}`);
+    .map((state) => `${of(state)}${NO_BREAK}${state}`);
   setText(byId('name'), cluster.name);
   setText(byId('summary'), [count(cards.length, 'card'), ...parts].join(' · '));
   const title = [...(of('unavailable') > 0 ? [`${of('unavailable')} unavailable`] : []), cluster.name, 'Rozobox'];
