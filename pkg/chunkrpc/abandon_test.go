@@ -186,35 +186,37 @@ func TestI8RepliesThatCannotBeTrueEndTheConnection(t *testing.T) {
 // Many reads of random patience share a connection; each uses its memory again
 // as soon as it has returned.
 func TestReadsOfAllFatesShareAConnection(t *testing.T) {
-	memory := chunktest.NewMemory("pi3")
-	client := loopback(t, memory)
-	term := grant(t, client)
-	content := bytes.Repeat([]byte("rozobox."), 8<<10)
-	if _, err := client.Write(t.Context(), term, []chunk.Op{put(1, 1, content)}); err != nil {
-		t.Fatal(err)
-	}
-	var wg sync.WaitGroup
-	for worker := range 16 {
-		wg.Go(func() {
-			dst := make([]byte, len(content))
-			for i := range 60 {
-				ctx, cancel := context.WithTimeout(t.Context(), patience(worker))
-				chunks, err := client.Read(ctx, term, []chunk.Get{{Block: 1, Dst: dst}})
-				cancel()
-				if err == nil && (chunks[0].State != chunk.Present || !bytes.Equal(dst, content)) {
-					t.Errorf("worker %d, read %d: %+v and wrong bytes", worker, i, chunks)
+	overBoth(t, func(t *testing.T, over Transport) {
+		memory := chunktest.NewMemory("pi3")
+		client := loopback(t, over, memory)
+		term := grant(t, client)
+		content := bytes.Repeat([]byte("rozobox."), 8<<10)
+		if _, err := client.Write(t.Context(), term, []chunk.Op{put(1, 1, content)}); err != nil {
+			t.Fatal(err)
+		}
+		var wg sync.WaitGroup
+		for worker := range 16 {
+			wg.Go(func() {
+				dst := make([]byte, len(content))
+				for i := range 60 {
+					ctx, cancel := context.WithTimeout(t.Context(), patience(worker))
+					chunks, err := client.Read(ctx, term, []chunk.Get{{Block: 1, Dst: dst}})
+					cancel()
+					if err == nil && (chunks[0].State != chunk.Present || !bytes.Equal(dst, content)) {
+						t.Errorf("worker %d, read %d: %+v and wrong bytes", worker, i, chunks)
+					}
+					if err != nil && !errors.Is(err, context.DeadlineExceeded) {
+						t.Errorf("worker %d, read %d: %v", worker, i, err)
+					}
+					clear(dst)
 				}
-				if err != nil && !errors.Is(err, context.DeadlineExceeded) {
-					t.Errorf("worker %d, read %d: %v", worker, i, err)
-				}
-				clear(dst)
-			}
-		})
-	}
-	wg.Wait()
-	if _, err := client.Hello(t.Context()); err != nil && !strings.Contains(err.Error(), "deadline") {
-		t.Error(err)
-	}
+			})
+		}
+		wg.Wait()
+		if _, err := client.Hello(t.Context()); err != nil && !strings.Contains(err.Error(), "deadline") {
+			t.Error(err)
+		}
+	})
 }
 
 func patience(worker int) time.Duration {

@@ -66,8 +66,8 @@ func parallel(b *testing.B, depth, size int, call func(worker int) error) {
 	b.ReportMetric(float64((cpuTime()-began).Microseconds())/float64(b.N), "cpu-µs/op")
 }
 
-func benchmarkWrite(b *testing.B, depth, ops, size int) {
-	client := loopback(b, newSink())
+func benchmarkWrite(b *testing.B, over Transport, depth, ops, size int) {
+	client := loopback(b, over, newSink())
 	term := grant(b, client)
 	data := make([]byte, size)
 	batch := make([]chunk.Op, ops)
@@ -80,8 +80,8 @@ func benchmarkWrite(b *testing.B, depth, ops, size int) {
 	})
 }
 
-func benchmarkRead(b *testing.B, depth, ops, size int) {
-	client := loopback(b, newSink())
+func benchmarkRead(b *testing.B, over Transport, depth, ops, size int) {
+	client := loopback(b, over, newSink())
 	term := grant(b, client)
 	room := make([][]byte, depth)
 	for i := range room {
@@ -97,12 +97,20 @@ func benchmarkRead(b *testing.B, depth, ops, size int) {
 	})
 }
 
-func BenchmarkWrite16KQ32(b *testing.B)   { benchmarkWrite(b, 32, 1, 16<<10) }
-func BenchmarkWrite16KQ1(b *testing.B)    { benchmarkWrite(b, 1, 1, 16<<10) }
-func BenchmarkWrite4KQ32(b *testing.B)    { benchmarkWrite(b, 32, 1, 4<<10) }
-func BenchmarkWrite8x16KQ8(b *testing.B)  { benchmarkWrite(b, 8, 8, 16<<10) }
-func BenchmarkWrite8x512KQ4(b *testing.B) { benchmarkWrite(b, 4, 8, 512<<10) }
-func BenchmarkRead16KQ32(b *testing.B)    { benchmarkRead(b, 32, 1, 16<<10) }
-func BenchmarkRead4KQ32(b *testing.B)     { benchmarkRead(b, 32, 1, 4<<10) }
-func BenchmarkRead4KQ1(b *testing.B)      { benchmarkRead(b, 1, 1, 4<<10) }
-func BenchmarkRead8x512KQ4(b *testing.B)  { benchmarkRead(b, 4, 8, 512<<10) }
+// Benchmark has one for each transport, such as Benchmark/tls/write/16K/q32.
+func Benchmark(b *testing.B) {
+	for _, over := range transports {
+		b.Run(string(over), func(b *testing.B) {
+			b.Run("stream", func(b *testing.B) { benchmarkStream(b, over) })
+			b.Run("write/16K/q32", func(b *testing.B) { benchmarkWrite(b, over, 32, 1, 16<<10) })
+			b.Run("write/16K/q1", func(b *testing.B) { benchmarkWrite(b, over, 1, 1, 16<<10) })
+			b.Run("write/4K/q32", func(b *testing.B) { benchmarkWrite(b, over, 32, 1, 4<<10) })
+			b.Run("write/8x16K/q8", func(b *testing.B) { benchmarkWrite(b, over, 8, 8, 16<<10) })
+			b.Run("write/8x512K/q4", func(b *testing.B) { benchmarkWrite(b, over, 4, 8, 512<<10) })
+			b.Run("read/16K/q32", func(b *testing.B) { benchmarkRead(b, over, 32, 1, 16<<10) })
+			b.Run("read/4K/q32", func(b *testing.B) { benchmarkRead(b, over, 32, 1, 4<<10) })
+			b.Run("read/4K/q1", func(b *testing.B) { benchmarkRead(b, over, 1, 1, 4<<10) })
+			b.Run("read/8x512K/q4", func(b *testing.B) { benchmarkRead(b, over, 4, 8, 512<<10) })
+		})
+	}
+}

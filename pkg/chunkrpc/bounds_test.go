@@ -4,7 +4,6 @@ import (
 	"context"
 	"sync"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"rozobox/pkg/chunk"
@@ -44,8 +43,8 @@ func TestI9FullLaneIsBoundedAndBlocksNoOther(t *testing.T) {
 		"bytes":    {writes: 20, ops: 8, size: chunk.MaxChunkSize, most: 4},
 	} {
 		t.Run(name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				r := newRig(t)
+			bubble(t, func(t *testing.T, over Transport) {
+				r := newRig(t, over)
 				store := newSlow(r.memory)
 				store.writes, r.store = true, store
 				r.serve(t)
@@ -82,8 +81,8 @@ func writeBatch(t *testing.T, c *Client, term chunk.Term, seq uint64, ops, size 
 
 // The replies of reads count too, until the client has taken them.
 func TestI9RepliesAreBounded(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		r := newRig(t)
+	bubble(t, func(t *testing.T, over Transport) {
+		r := newRig(t, over)
 		store := newSlow(r.memory)
 		store.reads, r.store = true, store
 		r.serve(t)

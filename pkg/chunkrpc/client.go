@@ -1,6 +1,7 @@
 package chunkrpc
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"errors"
@@ -22,12 +23,16 @@ type ClientOptions struct {
 	Addr string
 	// Credentials are a gateway's or a monitor's.
 	Credentials Credentials
+	// Transport is what the node uses too; empty means QUIC.
+	Transport Transport
 	// Conn is what QUIC's packets go through; it stays the caller's, who closes
 	// it after the Client, and Addr must then be an IP address with a port. Nil
 	// means a UDP socket of the Client's own for each connection.
 	Conn net.PacketConn
 	// Logger is told when the connection comes and goes; nil means silence.
 	Logger *slog.Logger
+
+	dialTCP func(ctx context.Context, addr string) (net.Conn, error) // nil: the system's
 }
 
 // Client is a node across the network. It keeps one connection, dials in the
@@ -68,6 +73,7 @@ func newClient(opts ClientOptions, id clientID) *Client {
 	if opts.Logger == nil {
 		opts.Logger = slog.New(slog.DiscardHandler)
 	}
+	opts.Transport = cmp.Or(opts.Transport, QUIC)
 	opts.Logger = opts.Logger.With("node", opts.Node, "addr", opts.Addr)
 	ctx, stop := context.WithCancel(context.Background())
 	c := &Client{
@@ -153,12 +159,17 @@ func (c *Client) publish(s *session, cause error) {
 // visit makes one connection and stays until it has ended. It returns whether
 // there was one, and why there is none any more.
 func (c *Client) visit(ctx context.Context) (connected bool, cause error) {
-	if err := c.opts.Credentials.check(RoleGateway, RoleMonitor); err != nil {
+	err := cmp.Or(c.opts.Transport.Validate(), c.opts.Credentials.check(RoleGateway, RoleMonitor))
+	if err != nil {
 		return false, err
 	}
 	dialCtx, cancel := context.WithTimeoutCause(ctx, dialTimeout, errNoAnswer)
 	defer cancel()
-	conn, release, err := c.dialQUIC(dialCtx)
+	dial := c.dialQUIC
+	if c.opts.Transport == TLS {
+		dial = c.dialTLS
+	}
+	conn, release, err := dial(dialCtx)
 	if err != nil {
 		return false, err
 	}

@@ -1,16 +1,11 @@
 package chunkrpc
 
 import (
-	"context"
-	"crypto/tls"
 	"log/slog"
-	"net"
 	"strings"
 	"sync"
 	"testing"
 	"time"
-
-	"github.com/quic-go/quic-go"
 )
 
 // lines keeps what was logged, and tells when a line has come.
@@ -53,26 +48,4 @@ func (l *lines) wait(t *testing.T, words string) {
 			return
 		}
 	}
-}
-
-// dialRaw connects as nobody in particular.
-func dialRaw(ctx context.Context, addr net.Addr, config *tls.Config) (*session, error) {
-	conn, err := quic.DialAddr(ctx, addr.String(), config, quicConfig())
-	if err != nil {
-		return nil, err
-	}
-	return newSession(ctx, quicConnection{conn}, "stranger", clientID{9})
-}
-
-// impostor listens with whatever credentials, and accepts anybody's.
-func impostor(t *testing.T, creds Credentials, clients *authority) net.Addr {
-	t.Helper()
-	config := creds.serverTLS()
-	config.ClientCAs = clients.pool()
-	listener, err := quic.ListenAddr("127.0.0.1:0", config, quicConfig())
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { listener.Close() })
-	return listener.Addr()
 }

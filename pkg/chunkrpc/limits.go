@@ -108,6 +108,22 @@ const (
 	logEvery = time.Second
 )
 
+// Times of a connection over TCP.
+const (
+	// linger is how long who closes it waits for the other end to do so too.
+	linger = time.Second
+
+	// verdictTime is how long the end of a stream waits for its reason, which
+	// comes over the lifeline.
+	verdictTime = 250 * time.Millisecond
+
+	// tcpTimeout is how long one TCP connection alone may be dead, or held
+	// back by the peer, before all end. The lifeline notices a peer that is
+	// gone; this is for a path on which one TCP connection got lost. It must
+	// be longer than the slowest card holds back a stream.
+	tcpTimeout = 30 * time.Second
+)
+
 // lane is what a stream carries. Lanes never wait for each other.
 type lane uint8
 

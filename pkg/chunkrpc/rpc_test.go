@@ -17,10 +17,10 @@ func testLog(t testing.TB) *slog.Logger {
 }
 
 // serve runs a server on loopback until the test ends.
-func serve(t testing.TB, ca *authority, store chunk.Store) *Server {
+func serve(t testing.TB, over Transport, ca *authority, store chunk.Store) *Server {
 	t.Helper()
 	return serveWith(t, ServerOptions{
-		Addr: "127.0.0.1:0", Credentials: ca.node(t, "pi3"), Store: store, Logger: testLog(t),
+		Transport: over, Addr: "127.0.0.1:0", Credentials: ca.node(t, "pi3"), Store: store, Logger: testLog(t),
 	})
 }
 
@@ -35,16 +35,16 @@ func serveWith(t testing.TB, opts ServerOptions) *Server {
 func dial(t testing.TB, server *Server, creds Credentials) *Client {
 	t.Helper()
 	client := NewClient(ClientOptions{
-		Node: "pi3", Addr: server.Addr().String(), Credentials: creds, Logger: testLog(t),
+		Node: "pi3", Addr: server.Addr().String(), Transport: server.opts.Transport, Credentials: creds, Logger: testLog(t),
 	})
 	t.Cleanup(func() { client.Close() })
 	return client
 }
 
-func loopback(t testing.TB, store chunk.Store) *Client {
+func loopback(t testing.TB, over Transport, store chunk.Store) *Client {
 	t.Helper()
 	ca := newAuthority(t)
-	return dial(t, serve(t, ca, store), ca.gateway(t, "gw"))
+	return dial(t, serve(t, over, ca, store), ca.gateway(t, "gw"))
 }
 
 func grant(t testing.TB, store chunk.Store) chunk.Term {
@@ -61,20 +61,22 @@ func put(block uint64, seq uint64, data []byte) chunk.Op {
 }
 
 func TestWriteAndRead(t *testing.T) {
-	client := loopback(t, chunktest.NewMemory("pi3"))
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
-	defer cancel()
-	term := grant(t, client)
-	data := bytes.Repeat([]byte("0123456789abcdef"), 1024)
-	if _, err := client.Write(ctx, term, []chunk.Op{put(5, 1, data)}); err != nil {
-		t.Fatal(err)
-	}
-	dst := make([]byte, 100)
-	chunks, err := client.Read(ctx, term, []chunk.Get{{Block: 5, Off: 16, Dst: dst}, {Block: 6, Dst: dst[:0]}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if chunks[0].State != chunk.Present || chunks[1].State != chunk.Absent || !bytes.Equal(dst, data[16:116]) {
-		t.Errorf("read %v, %q", chunks, dst)
-	}
+	overBoth(t, func(t *testing.T, over Transport) {
+		client := loopback(t, over, chunktest.NewMemory("pi3"))
+		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+		defer cancel()
+		term := grant(t, client)
+		data := bytes.Repeat([]byte("0123456789abcdef"), 1024)
+		if _, err := client.Write(ctx, term, []chunk.Op{put(5, 1, data)}); err != nil {
+			t.Fatal(err)
+		}
+		dst := make([]byte, 100)
+		chunks, err := client.Read(ctx, term, []chunk.Get{{Block: 5, Off: 16, Dst: dst}, {Block: 6, Dst: dst[:0]}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if chunks[0].State != chunk.Present || chunks[1].State != chunk.Absent || !bytes.Equal(dst, data[16:116]) {
+			t.Errorf("read %v, %q", chunks, dst)
+		}
+	})
 }

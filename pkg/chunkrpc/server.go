@@ -1,6 +1,7 @@
 package chunkrpc
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -15,6 +16,8 @@ import (
 type ServerOptions struct {
 	// Addr is where to listen: host:port; an empty host means all addresses.
 	Addr string
+	// Transport is what clients must use too; empty means QUIC.
+	Transport Transport
 	// Conn is listened on instead of Addr where it is not nil, by QUIC. It
 	// stays the caller's, who closes it after Serve has returned.
 	Conn net.PacketConn
@@ -25,6 +28,8 @@ type ServerOptions struct {
 	Store chunk.Store
 	// Logger is told who comes, goes and is refused; nil means silence.
 	Logger *slog.Logger
+
+	tcp net.Listener // nil: the system's, at Addr
 }
 
 // Server lets gateways and monitors of its cluster use a store.
@@ -52,15 +57,20 @@ func Listen(opts ServerOptions) (*Server, error) {
 	if opts.Logger == nil {
 		opts.Logger = slog.New(slog.DiscardHandler)
 	}
-	if err := opts.Credentials.check(RoleNode); err != nil {
+	opts.Transport = cmp.Or(opts.Transport, QUIC)
+	if err := cmp.Or(opts.Transport.Validate(), opts.Credentials.check(RoleNode)); err != nil {
 		return nil, err
 	}
 	s := &Server{
 		opts: opts, door: newDoor(opts.Logger),
 		newest: make(map[visitor]*peer), count: make(map[Role]int),
 	}
+	listen := listenQUIC
+	if opts.Transport == TLS {
+		listen = listenTLS
+	}
 	var err error
-	if s.listener, err = listenQUIC(opts, s.door); err != nil {
+	if s.listener, err = listen(opts, s.door); err != nil {
 		return nil, err
 	}
 	return s, nil

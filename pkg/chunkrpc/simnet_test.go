@@ -6,7 +6,6 @@ import (
 	"net"
 	"sync"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/quic-go/quic-go/testutils/simnet"
@@ -21,25 +20,30 @@ type network struct {
 	simnet.PerfectRouter
 	net simnet.Simnet
 
-	mu  sync.Mutex // guards cut
-	cut map[string]bool
+	mu        sync.Mutex // guards the two below
+	cut       map[string]bool
+	listeners map[string]*simListener
 }
 
 func newNetwork(t *testing.T) *network {
-	n := &network{cut: make(map[string]bool)}
+	n := &network{cut: make(map[string]bool), listeners: make(map[string]*simListener)}
 	n.net.Router = n
 	return n
 }
 
 // SendPacket implements simnet.Router.
 func (n *network) SendPacket(p simnet.Packet) error {
-	n.mu.Lock()
-	lost := n.cut[hostOf(p.From)]
-	n.mu.Unlock()
-	if lost {
+	if n.loses(hostOf(p.From)) {
 		return nil
 	}
 	return n.PerfectRouter.SendPacket(p)
+}
+
+// loses tells whether what a host sends gets lost.
+func (n *network) loses(host string) bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.cut[host]
 }
 
 // silence loses what the hosts send, or no more.
@@ -51,26 +55,33 @@ func (n *network) silence(lost bool, hosts ...string) {
 	}
 }
 
-// host returns a socket at addr, a millisecond from everybody.
-func (n *network) host(t *testing.T, addr string) net.PacketConn {
+// host is where packets go through, and TCP connections come from.
+type host struct {
+	addr string
+	udp  net.PacketConn
+}
+
+// host returns one at addr, a millisecond from everybody.
+func (n *network) host(t *testing.T, addr string) host {
 	udp, err := net.ResolveUDPAddr("udp", addr)
 	if err != nil {
 		t.Fatal(err)
 	}
 	conn := n.net.NewEndpoint(udp, simnet.NodeBiDiLinkSettings{Latency: time.Millisecond})
 	t.Cleanup(func() { conn.Close() })
-	return conn
+	return host{addr, conn}
 }
 
 // rig is a node and a gateway in a simulated network.
 type rig struct {
 	*network
-	ca       *authority
-	memory   *chunktest.Memory
-	store    chunk.Store // in front of memory
-	nodeConn net.PacketConn
-	gateConn net.PacketConn
-	lateConn net.PacketConn // another socket for a gateway
+	over   Transport
+	ca     *authority
+	memory *chunktest.Memory
+	store  chunk.Store // in front of memory
+	node   host
+	gate   host
+	late   host // another one for a gateway
 }
 
 const (
@@ -79,11 +90,12 @@ const (
 	lateAddr = "10.0.0.2:5000"
 )
 
-func newRig(t *testing.T) *rig {
-	r := &rig{network: newNetwork(t), ca: newAuthority(t), memory: chunktest.NewMemory("pi3")}
-	r.store = r.memory
-	r.nodeConn, r.gateConn = r.host(t, nodeAddr), r.host(t, gateAddr)
-	r.lateConn = r.host(t, lateAddr)
+func newRig(t *testing.T, over Transport) *rig {
+	memory := chunktest.NewMemory("pi3")
+	r := &rig{
+		network: newNetwork(t), over: over, ca: newAuthority(t), memory: memory, store: memory,
+	}
+	r.node, r.gate, r.late = r.host(t, nodeAddr), r.host(t, gateAddr), r.host(t, lateAddr)
 	if err := r.net.Start(); err != nil {
 		t.Fatal(err)
 	}
@@ -91,18 +103,29 @@ func newRig(t *testing.T) *rig {
 	return r
 }
 
-func (r *rig) serve(t *testing.T) {
-	serveWith(t, ServerOptions{
-		Conn: r.nodeConn, Credentials: r.ca.node(t, "pi3"), Store: r.store, Logger: testLog(t),
-	})
+func (r *rig) serve(t *testing.T) *Server { return serveWith(t, r.options(t)) }
+
+// options of the node.
+func (r *rig) options(t *testing.T) ServerOptions {
+	opts := ServerOptions{
+		Transport: r.over, Conn: r.node.udp, Credentials: r.ca.node(t, "pi3"), Store: r.store,
+		Logger: testLog(t),
+	}
+	if r.over == TLS {
+		opts.tcp = r.listen(t, nodeAddr)
+	}
+	return opts
 }
 
-func (r *rig) client(t *testing.T) *Client { return r.clientOver(t, r.gateConn, clientID{1}) }
+func (r *rig) client(t *testing.T) *Client { return r.clientOver(t, r.gate, clientID{1}) }
 
-func (r *rig) clientOver(t *testing.T, conn net.PacketConn, id clientID) *Client {
+func (r *rig) clientOver(t *testing.T, from host, id clientID) *Client {
 	c := newClient(ClientOptions{
-		Node: "pi3", Addr: nodeAddr, Conn: conn, Credentials: r.ca.gateway(t, "gw"),
-		Logger: testLog(t),
+		Node: "pi3", Addr: nodeAddr, Transport: r.over, Conn: from.udp,
+		Credentials: r.ca.gateway(t, "gw"), Logger: testLog(t),
+		dialTCP: func(ctx context.Context, addr string) (net.Conn, error) {
+			return r.dial(ctx, from.addr, addr)
+		},
 	}, id)
 	t.Cleanup(func() { c.Close() })
 	return c
@@ -144,8 +167,8 @@ func eventually(t *testing.T, limit time.Duration, c chunk.Store) {
 }
 
 func TestPartitionEndsCallsAndHealingMendsThem(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		r := newRig(t)
+	bubble(t, func(t *testing.T, over Transport) {
+		r := newRig(t, over)
 		r.serve(t)
 		c := r.client(t)
 		within(t, time.Second, nil, hello(c))
@@ -158,8 +181,8 @@ func TestPartitionEndsCallsAndHealingMendsThem(t *testing.T) {
 }
 
 func TestFrozenPeerIsNoticedWithoutTraffic(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		r := newRig(t)
+	bubble(t, func(t *testing.T, over Transport) {
+		r := newRig(t, over)
 		r.serve(t)
 		c := r.client(t)
 		within(t, time.Second, nil, hello(c))
@@ -178,8 +201,8 @@ func TestFrozenPeerIsNoticedWithoutTraffic(t *testing.T) {
 // In the second case the older connection has broken before.
 func TestNewerConnectionWaitsForWhatTheOlderHadUnderWay(t *testing.T) {
 	for _, broken := range []bool{false, true} {
-		synctest.Test(t, func(t *testing.T) {
-			r := newRig(t)
+		bubble(t, func(t *testing.T, over Transport) {
+			r := newRig(t, over)
 			store := newSlow(r.memory)
 			store.writes, r.store = true, store
 			r.serve(t)
@@ -189,7 +212,7 @@ func TestNewerConnectionWaitsForWhatTheOlderHadUnderWay(t *testing.T) {
 				older.Close()
 				time.Sleep(time.Second)
 			}
-			newer := r.clientOver(t, r.lateConn, older.id)
+			newer := r.clientOver(t, r.late, older.id)
 			if err := <-failed; !errors.Is(err, chunk.ErrUnavailable) {
 				t.Errorf("write over the older connection: %v", err)
 			}
@@ -223,8 +246,8 @@ func startWrite(t *testing.T, c *Client, store *slow) <-chan error {
 }
 
 func TestIdleConnectionLives(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		r := newRig(t)
+	bubble(t, func(t *testing.T, over Transport) {
+		r := newRig(t, over)
 		r.serve(t)
 		c := r.client(t)
 		within(t, time.Second, nil, hello(c))
@@ -238,10 +261,10 @@ func TestIdleConnectionLives(t *testing.T) {
 }
 
 func TestClientsWithOneCertificateDoNotEndEachOther(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		r := newRig(t)
+	bubble(t, func(t *testing.T, over Transport) {
+		r := newRig(t, over)
 		r.serve(t)
-		one, two := r.client(t), r.clientOver(t, r.lateConn, clientID{2})
+		one, two := r.client(t), r.clientOver(t, r.late, clientID{2})
 		for range 100 {
 			time.Sleep(100 * time.Millisecond)
 			within(t, time.Second, nil, hello(one))
@@ -253,12 +276,11 @@ func TestClientsWithOneCertificateDoNotEndEachOther(t *testing.T) {
 // The old process is killed, so that it says nothing; its successor has the
 // same key and resets the connection at the first packet.
 func TestRestartedNodeResetsOldConnectionsAtOnce(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		r := newRig(t)
+	bubble(t, func(t *testing.T, over Transport) {
+		r := newRig(t, over)
 		ctx, kill := context.WithCancel(t.Context())
-		old, err := Listen(ServerOptions{
-			Conn: r.nodeConn, Credentials: r.ca.node(t, "pi3"), Store: r.store,
-		})
+		opts := r.options(t)
+		old, err := Listen(opts)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -273,9 +295,10 @@ func TestRestartedNodeResetsOldConnectionsAtOnce(t *testing.T) {
 		kill()
 		<-gone
 		r.memory.Restart()
-		serveWith(t, ServerOptions{
-			Conn: r.nodeConn, Credentials: old.opts.Credentials, Store: r.store, Logger: testLog(t),
-		})
+		if over == TLS {
+			opts.tcp = r.listen(t, nodeAddr)
+		}
+		serveWith(t, opts)
 		time.Sleep(100 * time.Millisecond) // what was under way gets lost too
 		r.silence(false, "10.0.0.3")
 		within(t, 500*time.Millisecond, chunk.ErrUnavailable, hello(c))

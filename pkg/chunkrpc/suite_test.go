@@ -11,27 +11,29 @@ import (
 // The reference store behind a connection is still a chunk.Store, on the lanes
 // of clients and on that of background work.
 func TestStoreContract(t *testing.T) {
-	ca := newAuthority(t)
-	node, gateway := ca.node(t, "pi3"), ca.gateway(t, "gw")
-	for name, view := range map[string]func(*Client) chunk.Store{
-		"client":     func(c *Client) chunk.Store { return c },
-		"background": func(c *Client) chunk.Store { return c.Background() },
-	} {
-		t.Run(name, func(t *testing.T) {
-			chunktest.Suite(t, func(t *testing.T) chunktest.Subject { return subject(t, node, gateway, view) })
-		})
-	}
+	overBoth(t, func(t *testing.T, over Transport) {
+		ca := newAuthority(t)
+		node, gateway := ca.node(t, "pi3"), ca.gateway(t, "gw")
+		for name, view := range map[string]func(*Client) chunk.Store{
+			"client":     func(c *Client) chunk.Store { return c },
+			"background": func(c *Client) chunk.Store { return c.Background() },
+		} {
+			t.Run(name, func(t *testing.T) {
+				chunktest.Suite(t, func(t *testing.T) chunktest.Subject { return subject(t, over, node, gateway, view) })
+			})
+		}
+	})
 }
 
 // subject restarts the node's store and its server together.
 func subject(
-	t *testing.T, node, gateway Credentials, view func(*Client) chunk.Store,
+	t *testing.T, over Transport, node, gateway Credentials, view func(*Client) chunk.Store,
 ) chunktest.Subject {
 	memory := chunktest.NewMemory("pi3")
 	var stop func()
 	start := func() chunk.Store {
 		var server *Server
-		server, stop = run(t, ServerOptions{Addr: "127.0.0.1:0", Credentials: node, Store: memory})
+		server, stop = run(t, ServerOptions{Transport: over, Addr: "127.0.0.1:0", Credentials: node, Store: memory})
 		t.Cleanup(stop)
 		return view(dial(t, server, gateway))
 	}

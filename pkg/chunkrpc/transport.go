@@ -3,8 +3,27 @@ package chunkrpc
 import (
 	"context"
 	"crypto/x509"
+	"fmt"
 	"net"
 )
+
+// Transport names what carries the streams of a connection. Nothing above the
+// connection knows which it is. Both ends must use the same.
+type Transport string
+
+// The transports. Where an option is empty it is QUIC.
+const (
+	QUIC Transport = "quic" // over UDP
+	TLS  Transport = "tls"  // TLS 1.3 over TCP
+)
+
+// Validate reports a transport that does not exist.
+func (t Transport) Validate() error {
+	if t != QUIC && t != TLS {
+		return fmt.Errorf("bad transport %q: want %s or %s", string(t), QUIC, TLS)
+	}
+	return nil
+}
 
 // connection is a few streams to a peer whose certificate is valid. They end
 // together. Reads and writes then fail with why the connection has ended,
@@ -40,7 +59,8 @@ type listener interface {
 // closure says in a byte why a connection is closed.
 type closure uint8
 
-// A value is never used again for another reason.
+// The values are the same for all transports, and never used again for another
+// reason.
 const (
 	closeNormal closure = iota
 	closeForbidden
