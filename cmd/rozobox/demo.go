@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"rozobox/pkg/daemon"
+	"rozobox/pkg/monitor/web"
 )
 
 func newDemo() *cobra.Command {
@@ -30,6 +31,7 @@ func newDemo() *cobra.Command {
 			if opts.Logger, err = daemon.NewLogger(os.Stderr, level); err != nil {
 				return err
 			}
+			opts.Page = web.Handler()
 			opts.Ready = func(info daemon.DemoInfo) { announce(cmd.OutOrStdout(), info, headless) }
 			return daemon.Demo(cmd.Context(), opts)
 		},

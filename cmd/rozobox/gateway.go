@@ -6,6 +6,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"rozobox/pkg/daemon"
+	"rozobox/pkg/monitor/web"
 )
 
 func newGateway() *cobra.Command {
@@ -28,7 +29,7 @@ func newGateway() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return daemon.RunGateway(cmd.Context(), config, logger)
+			return daemon.RunGateway(cmd.Context(), config, web.Handler(), logger)
 		},
 	}
 	cmd.Flags().StringVar(&path, "config", "gateway.toml", "configuration file")

@@ -133,8 +133,10 @@ func (c *Client) run(ctx context.Context) {
 				backoff = minBackoff
 			}
 		}
-		if text := cause.Error(); text != logged { // not each attempt of a long night
-			c.opts.Logger.Warn("node is not connected", "cause", cause)
+		// Once a loss, and not each attempt of a long night; but a node that is
+		// there and does not want us is news.
+		if text := cause.Error(); logged == "" || text != logged && !unreachable(cause) {
+			c.opts.Logger.Warn("node is not connected", "error", cause)
 			logged = text
 		}
 		select {
@@ -187,6 +189,15 @@ func (c *Client) visit(ctx context.Context) (connected bool, cause error) {
 	c.opts.Logger.Info("node is connected")
 	c.publish(s, nil)
 	return true, s.wait()
+}
+
+// unreachable reports whether nobody answered: at one time the kernel says so,
+// at another a timer.
+func unreachable(cause error) bool {
+	var errno syscall.Errno
+	var timer net.Error
+	return errors.As(cause, &errno) || errors.Is(cause, errNoAnswer) ||
+		errors.As(cause, &timer) && timer.Timeout()
 }
 
 // lasting leaves of a network error what it is: the local port is another one

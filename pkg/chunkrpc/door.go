@@ -84,7 +84,7 @@ func (d *door) report(addr net.Addr, cause error) {
 	d.logged, d.silent = now, 0
 	d.mu.Unlock()
 	d.log.Warn("connection refused: the handshake failed",
-		"peer", addr, "cause", cause, "others", silent)
+		"peer", addr, "error", cause, "others", silent)
 }
 
 func hostOf(addr net.Addr) string {

@@ -70,7 +70,7 @@ func (p *peer) report() {
 	if c := closeCode(p.cause); c == closeForbidden || c == closeProtocol || c == closeBusy {
 		level = slog.LevelWarn
 	}
-	p.log.Log(context.Background(), level, "connection closed", "cause", p.cause)
+	p.log.Log(context.Background(), level, "connection closed", "error", p.cause)
 }
 
 // serve identifies the peer, ends its older connection, and takes its streams.

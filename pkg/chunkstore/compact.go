@@ -120,7 +120,7 @@ func (s *Store) compactFailed(ctx context.Context, run []*segment, err error) {
 	switch {
 	case ctx.Err() != nil || errors.Is(err, syscall.ENOSPC) || errors.Is(err, chunk.ErrNoSpace):
 	case errors.Is(err, errUnreadable):
-		s.logger.Warn("compaction leaves a segment alone", "dir", s.dir, "err", err)
+		s.logger.Warn("compaction leaves a segment alone", "dir", s.dir, "error", err)
 		s.mu.Lock()
 		for _, g := range run {
 			g.stuck = true

@@ -208,7 +208,7 @@ func (s *Store) closedError() error {
 // fail makes the store read-only for good.
 func (s *Store) fail(err error) {
 	if s.failure.CompareAndSwap(nil, &err) {
-		s.logger.Error("the store is read-only from now on", "dir", s.dir, "err", err)
+		s.logger.Error("the store is read-only from now on", "dir", s.dir, "error", err)
 	}
 }
 

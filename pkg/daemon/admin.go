@@ -58,7 +58,8 @@ type failure struct {
 //
 //	GET    /healthz                200 when all volumes are served, else 503
 //	GET    /v1/status              Status
-//	GET    /v1/live                metrics.Cluster, again and again (see live)
+//	GET    /v1/live                metrics.Cluster about twice a second, as server-sent events
+//	GET    /v1/events              [metrics.Event], the last 256, the newest last
 //	POST   /v1/volumes             NewVolume; answers 201 and VolumeStatus
 //	DELETE /v1/volumes/NAME        204
 //	GET    /v1/volumes/NAME/explain?offset=N  metrics.Stripe; see Explain
@@ -123,6 +124,7 @@ func (a *admin) handler() http.Handler {
 	mux.HandleFunc("GET /healthz", a.health)
 	mux.HandleFunc("GET /v1/status", a.showStatus)
 	mux.HandleFunc("GET /v1/live", a.showLive)
+	mux.HandleFunc("GET /v1/events", a.showEvents)
 	mux.Handle("POST /v1/volumes", a.signed(a.createVolume))
 	mux.Handle("DELETE /v1/volumes/{name}", a.signed(a.deleteVolume))
 	mux.HandleFunc("GET /v1/volumes/{name}/explain", a.explain)
@@ -131,6 +133,9 @@ func (a *admin) handler() http.Handler {
 	mux.Handle("POST /v1/nodes/{id}/lost", a.signed(a.changeMember(giveUp)))
 	mux.Handle("POST /v1/nodes/{id}/replace", a.signed(a.changeMember(replaceCard)))
 	mux.Handle("POST /v1/repair", a.signed(a.setPace))
+	if a.gateway.page != nil {
+		mux.Handle("/", a.gateway.page)
+	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		// A page whose name was made to point here reads nothing either.
 		if !literalHost(r.Host) {

@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"log/slog"
 	"net"
+	"net/http"
 	"path/filepath"
 	"syscall"
 	"time"
@@ -34,10 +35,11 @@ const (
 
 // DemoOptions says what Demo starts.
 type DemoOptions struct {
-	Dir    string // keeps all data; made where it does not exist
-	Nodes  int    // 0: what Dir has, or 8
-	Size   Size   // of the volume, where it is not there yet
-	NBD    string // where it is exported
+	Dir    string       // keeps all data; made where it does not exist
+	Nodes  int          // 0: what Dir has, or 8
+	Size   Size         // of the volume, where it is not there yet
+	NBD    string       // where it is exported
+	Page   http.Handler // on the admin address; nil for none
 	Logger *slog.Logger
 
 	// Ready is called once the volume can be used.
@@ -95,7 +97,7 @@ func (d *demo) open() error {
 	if err != nil {
 		return err
 	}
-	d.gateway, err = NewGateway(config, d.opts.Logger)
+	d.gateway, err = NewGateway(config, d.opts.Page, d.opts.Logger)
 	return err
 }
 

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"net/http"
 	"sync"
 	"time"
 
@@ -26,7 +27,10 @@ import (
 // to the nodes.
 type Gateway struct {
 	config  *GatewayConfig
-	logger  *slog.Logger
+	logger  *slog.Logger // whose events are kept
+	quiet   *slog.Logger // for what is no event
+	events  *events
+	page    http.Handler // beside the admin API; nil for none
 	started time.Time
 	key     crypto.PublicKey // whose owner may change things
 	clients []*chunkrpc.Client
@@ -52,9 +56,10 @@ type front struct {
 	server *nbd.Server
 }
 
-// RunGateway runs a gateway until ctx ends.
-func RunGateway(ctx context.Context, config *GatewayConfig, logger *slog.Logger) error {
-	g, err := NewGateway(config, logger)
+// RunGateway runs a gateway until ctx ends. The page is served on the admin
+// address, where the API has nothing; nil for none.
+func RunGateway(ctx context.Context, config *GatewayConfig, page http.Handler, logger *slog.Logger) error {
+	g, err := NewGateway(config, page, logger)
 	if err != nil {
 		return err
 	}
@@ -63,12 +68,13 @@ func RunGateway(ctx context.Context, config *GatewayConfig, logger *slog.Logger)
 
 // NewGateway takes the addresses and reads the credentials that a gateway
 // needs. Run must follow: it gives them back.
-func NewGateway(config *GatewayConfig, logger *slog.Logger) (*Gateway, error) {
+func NewGateway(config *GatewayConfig, page http.Handler, logger *slog.Logger) (*Gateway, error) {
 	creds, err := config.credentials()
 	if err != nil {
 		return nil, err
 	}
 	g := newGateway(config, creds, logger)
+	g.page = page
 	if err := g.listen(); err != nil {
 		g.endWork()
 		return nil, err
@@ -80,9 +86,13 @@ func NewGateway(config *GatewayConfig, logger *slog.Logger) (*Gateway, error) {
 }
 
 func newGateway(config *GatewayConfig, creds chunkrpc.Credentials, logger *slog.Logger) *Gateway {
+	kept := &events{}
+	quiet, logger := logger, keepEvents(logger, kept)
 	g := &Gateway{
 		config:  config,
 		logger:  logger,
+		quiet:   quiet,
+		events:  kept,
 		started: time.Now(),
 		key:     creds.Certificate.Leaf.PublicKey,
 		ready:   make(chan struct{}),

@@ -9,7 +9,6 @@ import (
 	"sync"
 	"time"
 
-	"rozobox/pkg/daemon/watch"
 	"rozobox/pkg/metrics"
 )
 
@@ -171,18 +170,4 @@ func (s stream) send(format string, text []byte) error {
 		return err
 	}
 	return s.control.Flush()
-}
-
-// watch asks the nodes over the gateway's own connections.
-func (g *Gateway) watch(ctx context.Context, out chan<- metrics.Cluster) {
-	opts := watch.Options{Name: g.config.Cluster, Known: g.known}
-	for _, p := range g.peers {
-		opts.Nodes = append(opts.Nodes, watch.Node{ID: p.ID, Addr: p.Addr, Asked: p.store})
-	}
-	watch.Run(ctx, opts, out)
-}
-
-// known is what only a gateway knows.
-func (g *Gateway) known(answers []watch.Answer) *metrics.Cluster {
-	return known(g.statusOf(answers))
 }

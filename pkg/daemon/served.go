@@ -42,6 +42,7 @@ type served struct {
 	repair  repair.Options
 	pace    *pacer // the gateway's
 	logger  *slog.Logger
+	quiet   *slog.Logger // for what is no event
 	stop    context.CancelFunc
 	tried   chan struct{} // closed after the first attempt to open
 	done    chan struct{} // closed when the gateway has forgotten it
@@ -103,7 +104,7 @@ func (s *served) fail(state string, err error) {
 	s.mu.Unlock()
 	s.set(state, err.Error())
 	if !known {
-		s.logger.Warn("volume is not served", "state", state, "why", err)
+		s.logger.Warn("volume is not served", "state", state, "error", err)
 	}
 }
 
@@ -137,7 +138,7 @@ func (s *served) serve(ctx context.Context, array *stripe.Array) error {
 		return nil
 	}
 	if err != nil && ended == nil {
-		s.logger.Warn("volume could not be closed cleanly", "why", err)
+		s.logger.Warn("volume could not be closed cleanly", "error", err)
 	}
 	return ended
 }
@@ -168,12 +169,8 @@ func (s *served) serving() *stripe.Array {
 
 // superblock returns the newest that this gateway knows.
 func (s *served) superblock() *cluster.Superblock {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.array != nil {
-		return s.array.Status().Superblock
-	}
-	return s.sb
+	sb, _ := s.sees()
+	return sb
 }
 
 func (s *served) status(storedBytes uint64) VolumeStatus {
@@ -191,12 +188,14 @@ func (s *served) status(storedBytes uint64) VolumeStatus {
 	return v
 }
 
-// followers tells, by node, which are resynced now.
-func (s *served) followers() []bool {
+// sees returns the superblock and, where the volume is served, what its array
+// sees of the nodes.
+func (s *served) sees() (*cluster.Superblock, *stripe.Status) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.array == nil {
-		return nil
+		return s.sb, nil
 	}
-	return s.array.Status().Following
+	status := s.array.Status()
+	return status.Superblock, &status
 }

@@ -12,6 +12,7 @@ import (
 	"rozobox/pkg/cluster"
 	"rozobox/pkg/daemon/watch"
 	"rozobox/pkg/metrics"
+	"rozobox/pkg/stripe"
 )
 
 // Status is what `rozobox status --json` prints and /v1/status answers. It is
@@ -63,6 +64,8 @@ type NodeStatus struct {
 	// FreeBytes is what new data may still take.
 	FreeBytes uint64 `json:"free_bytes"`
 	ReadOnly  bool   `json:"read_only"`
+	// Slow says that it answers, but reads go to others because it is late.
+	Slow bool `json:"slow"`
 	// Why says what is wrong, where something is.
 	Why string `json:"why,omitempty"`
 }
@@ -145,9 +148,9 @@ func stored(answers []watch.Answer) map[chunk.VolumeID]uint64 {
 }
 
 // addSync puts into the nodes' status what a superblock records, where that is
-// worse than what stands there. following has the nodes that are resynced; it
-// may be nil.
-func addSync(nodes []NodeStatus, sb *cluster.Superblock, following []bool) {
+// worse than what stands there, and what the array that serves the volume sees
+// of them; that may be nil.
+func addSync(nodes []NodeStatus, sb *cluster.Superblock, array *stripe.Status) {
 	rank := map[string]int{metrics.Resyncing: 1, cluster.Out.String(): 2, cluster.Lost.String(): 3}
 	for i := range nodes {
 		at := sb.Index(chunk.NodeID(nodes[i].ID))
@@ -155,12 +158,23 @@ func addSync(nodes []NodeStatus, sb *cluster.Superblock, following []bool) {
 			continue
 		}
 		state := sb.Nodes[at].State.String()
-		if at < len(following) && following[at] {
-			state = metrics.Resyncing
+		if array != nil {
+			if array.Following[at] {
+				state = metrics.Resyncing
+			}
+			nodes[i].see(array, at)
 		}
 		if rank[state] > rank[nodes[i].Sync] {
 			nodes[i].Sync = state
 		}
+	}
+}
+
+// see adds how an array gets on with the node.
+func (n *NodeStatus) see(array *stripe.Status, at int) {
+	n.Slow = n.Slow || array.Slow[at]
+	if why := array.Unfit[at]; why != nil && n.Why == "" {
+		n.Why = why.Error()
 	}
 }
 

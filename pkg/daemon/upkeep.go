@@ -214,7 +214,7 @@ func (s *served) tell(ctx context.Context, m *repair.Manager) {
 			return
 		}
 		if r := repairStatus(m.Status()); r.Kind != "" && !r.Paused {
-			s.logger.Info(r.title()+" goes on", "blocks", r.DoneBlocks, "of", r.TotalBlocks,
+			s.quiet.Info(r.title()+" goes on", "blocks", r.DoneBlocks, "of", r.TotalBlocks,
 				"bytes_per_second", int64(r.RateBytesPerSecond), "seconds_left", int64(r.RemainingSeconds))
 		}
 	}

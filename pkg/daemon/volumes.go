@@ -48,7 +48,7 @@ func (g *Gateway) discover() {
 // finishDeletions tells nodes of volumes that were deleted while they were away.
 func (g *Gateway) finishDeletions() {
 	if err := stripe.FinishDeletions(g.work, g.options); err != nil && g.work.Err() == nil {
-		g.logger.Warn("a deleted volume may still take space", "why", err)
+		g.logger.Warn("a deleted volume may still take space", "error", err)
 	}
 }
 
@@ -73,7 +73,7 @@ func (g *Gateway) setSearch(silent []string, err error) {
 	g.search = why
 	g.mu.Unlock()
 	if changed && why != "" {
-		g.logger.Warn("volumes may be missing", "why", why)
+		g.logger.Warn("volumes may be missing", "error", why)
 	}
 }
 
@@ -134,6 +134,7 @@ func (g *Gateway) add(sb *cluster.Superblock) *served {
 		},
 		pace:   &g.pace,
 		logger: g.logger.With("volume", sb.Name),
+		quiet:  g.quiet.With("volume", sb.Name),
 		stop:   stop,
 		tried:  make(chan struct{}),
 		done:   make(chan struct{}),
@@ -258,7 +259,8 @@ func (g *Gateway) statusOf(answers []watch.Answer) *Status {
 	sums := stored(answers)
 	for _, s := range g.list() {
 		status.Volumes = append(status.Volumes, s.status(sums[s.sb.Volume]))
-		addSync(status.Nodes, s.superblock(), s.followers())
+		sb, array := s.sees()
+		addSync(status.Nodes, sb, array)
 	}
 	status.judge()
 	return status

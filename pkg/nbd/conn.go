@@ -144,7 +144,7 @@ func (c *conn) abandon() {
 // not read the replies to what it has sent before.
 func (c *conn) writeFailed(err error) {
 	if !c.disconnecting.Load() {
-		c.log.Debug("cannot send replies", "err", err)
+		c.log.Debug("cannot send replies", "error", err)
 		c.abandon()
 	}
 }
@@ -396,5 +396,5 @@ func (c *conn) logFailure(req *request, err error) {
 		return
 	}
 	c.log.Warn("NBD request failed", "command", req.kind, "offset", req.offset,
-		"length", req.length, "err", err)
+		"length", req.length, "error", err)
 }

@@ -167,7 +167,7 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 		case errors.Is(err, net.ErrClosed):
 			return fmt.Errorf("nbd: %w", err)
 		default:
-			s.opts.Logger.Warn("cannot accept an NBD client", "err", err)
+			s.opts.Logger.Warn("cannot accept an NBD client", "error", err)
 			pause(ctx, acceptPause)
 		}
 	}
@@ -200,11 +200,11 @@ func (s *Server) start(ctx context.Context, conns *sync.WaitGroup, raw net.Conn)
 func (s *Server) serve(ctx context.Context, raw net.Conn) {
 	log := s.opts.Logger.With("client", raw.RemoteAddr().String())
 	if err := tune(raw); err != nil {
-		log.Debug("cannot set socket options", "err", err)
+		log.Debug("cannot set socket options", "error", err)
 	}
 	session, err := s.negotiate(ctx, raw)
 	if err != nil {
-		log.Debug("NBD negotiation ended", "err", err)
+		log.Debug("NBD negotiation ended", "error", err)
 		return
 	}
 	log = log.With("export", session.export.name)

@@ -151,7 +151,7 @@ func (m *Manager) mend(ctx context.Context, block uint64) {
 	}
 	for _, w := range wounds {
 		m.opts.Logger.Warn("mended a chunk that a read found bad",
-			"block", w.Block, "node", w.Node, "index", w.Index, "cause", w.Cause)
+			"block", w.Block, "node", w.Node, "index", w.Index, "error", w.Cause)
 	}
 }
 

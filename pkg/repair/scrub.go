@@ -68,7 +68,7 @@ func (m *Manager) report(wounds []stripe.Wound, err error) {
 		if len(m.scrub.Findings) < maxFindings {
 			m.scrub.Findings = append(m.scrub.Findings, w)
 		}
-		m.opts.Logger.Warn("scrub mended a chunk", "block", w.Block, "node", w.Node, "index", w.Index, "cause", w.Cause)
+		m.opts.Logger.Warn("scrub mended a chunk", "block", w.Block, "node", w.Node, "index", w.Index, "error", w.Cause)
 	}
 	if err != nil && len(m.scrub.Failed) < maxFindings {
 		m.scrub.Failed = append(m.scrub.Failed, err.Error())

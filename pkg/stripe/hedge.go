@@ -180,9 +180,19 @@ func (a *Array) suspect(late []*fetch) {
 	defer a.mu.Unlock()
 	a.hedged++
 	for _, f := range late {
+		if !f.suspect {
+			f.suspected = [2]time.Time{time.Now(), f.suspected[0]}
+		}
 		f.suspect = true
 	}
 }
+
+// slowFor is how long a node that came under suspicion twice counts as slow.
+// Once may happen to any card; a slow one is suspected again after each
+// heartbeat.
+const slowFor = 2 * time.Second
+
+func (p *peer) slowLocked() bool { return p.up && time.Since(p.suspected[1]) < slowFor }
 
 // hedge is a second reading of spans, into buffers of its own.
 type hedge struct {

@@ -30,16 +30,17 @@ type peer struct {
 	dirty chan struct{} // of 1: there may be something to sync
 
 	// Guarded by array.mu:
-	up       bool          // the last heartbeat was answered, by a card that may be used
-	answered time.Duration // when the newest heartbeat was sent that was answered
-	closed   bool          // the last heartbeat failed at once
-	unfit    *unfit        // why the card cannot be used as it is; nil when it can
-	blank    chunk.StoreID // a new card that takes over the node's id; zero: the recorded one
-	trouble  string        // what was last logged of the node
-	latency  latency       // of its reads
-	suspect  bool          // a read of it was late, and no heartbeat was answered since
-	pursuits int           // changes of repair under way
-	strays   int           // of these, what nobody waits for
+	up        bool          // the last heartbeat was answered, by a card that may be used
+	answered  time.Duration // when the newest heartbeat was sent that was answered
+	closed    bool          // the last heartbeat failed at once
+	unfit     *unfit        // why the card cannot be used as it is; nil when it can
+	blank     chunk.StoreID // a new card that takes over the node's id; zero: the recorded one
+	trouble   string        // what was last logged of the node; empty when it is well
+	latency   latency       // of its reads
+	suspect   bool          // a read of it was late, and no heartbeat was answered since
+	suspected [2]time.Time  // when it last came under suspicion, and the time before
+	pursuits  int           // changes of repair under way
+	strays    int           // of these, what nobody waits for
 }
 
 func newPeer(a *Array, n int, o *opening) *peer {
@@ -143,8 +144,9 @@ func (p *peer) alive(sent time.Duration, pulse chunk.Pulse) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.ledger.nodes[p.n].free = pulse.FreeBytes
-	if !p.up {
-		p.up, p.trouble = true, ""
+	p.up = true
+	if p.trouble != "" {
+		p.trouble = ""
 		a.opts.Logger.Info("node answers", "volume", a.sb.Name, "node", p.ID)
 	}
 	p.answered, p.closed, p.suspect = sent, false, false
@@ -235,10 +237,20 @@ func (p *peer) failed(err error) {
 	}
 	a.ledger.interrupt(p.n) // what it misses now, a new resync will find
 	a.settleLocked()
-	if why := err.Error(); why != p.trouble && a.err == nil {
-		p.trouble = why
-		a.opts.Logger.Warn("node does not answer", "volume", a.sb.Name, "node", p.ID, "error", err)
+	if trouble := troubleOf(err); trouble != p.trouble && a.err == nil {
+		p.trouble = trouble
+		a.opts.Logger.Warn(trouble, "volume", a.sb.Name, "node", p.ID, "error", err)
 	}
+}
+
+// troubleOf names the event that an error is a sign of: a node that falls
+// silent makes the heartbeat, writes and syncs fail one after the other, each
+// in its own words and first for one reason, then for another.
+func troubleOf(err error) string {
+	if errors.Is(err, errForeign) || errors.Is(err, errBehind) || errors.Is(err, chunk.ErrReadOnly) {
+		return "node cannot be used"
+	}
+	return "node does not answer"
 }
 
 // sendLoop sends queued chunks in batches, up to sendWindow at once.

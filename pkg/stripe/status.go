@@ -9,8 +9,10 @@ import (
 type Status struct {
 	Superblock     *cluster.Superblock // the durable one; do not change it
 	Watermark      chunk.Version
-	Up             []bool // by node: its last heartbeat was answered
-	Following      []bool // by node: it is out, and takes part in new writes
+	Up             []bool  // by node: its last heartbeat was answered
+	Following      []bool  // by node: it is out, and takes part in new writes
+	Slow           []bool  // by node: it answers, but reads go to others because it is late
+	Unfit          []error // by node: why its card cannot be used as it is; nil when it can
 	UnsettledBytes int64
 	UnderProtected int    // versions not settled that lack holders
 	Hedged         uint64 // reads that were hedged since the opening
@@ -31,6 +33,8 @@ func (a *Array) Status() Status {
 	for _, p := range a.peers {
 		s.Up = append(s.Up, p.up)
 		s.Following = append(s.Following, a.ledger.nodes[p.n].follow != apart)
+		s.Slow = append(s.Slow, p.slowLocked())
+		s.Unfit = append(s.Unfit, p.whyUnfitLocked())
 	}
 	for _, w := range a.ledger.writes {
 		if w.held() < a.geo.Width() {

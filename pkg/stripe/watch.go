@@ -91,3 +91,10 @@ type unfit struct {
 	has chunk.Version // every version up to it that W has passed is there all the same
 	why error
 }
+
+func (p *peer) whyUnfitLocked() error {
+	if p.unfit == nil {
+		return nil
+	}
+	return p.unfit.why
+}
