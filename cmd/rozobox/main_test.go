@@ -58,6 +58,8 @@ func TestErrorsAreOneLine(t *testing.T) {
 		"volume frobnicate":                      `unknown command "frobnicate"`,
 		"node frobnicate pi1":                    `unknown command "frobnicate"`,
 		"node lost":                              "accepts 1 arg",
+		"monitor --replay a --record b":          "replay record",
+		"monitor extra":                          "extra",
 		"node replace pi1 --config none.toml":    "none.toml",
 		"repair limit 20 --config none.toml":     `bad rate "20"`,
 		"repair pause now":                       `unknown command "now"`,

@@ -29,6 +29,7 @@ func newRoot() *cobra.Command {
 		newGateway(),
 		newVolume(),
 		newStatus(),
+		newMonitor(),
 		newSimulate(),
 		newNode(),
 		newRepair(),

@@ -139,7 +139,7 @@ func (p *picture) card(a area, i int) {
 // headline writes a card's id at the left and its state at the right, with the
 // border between them where there is room for it.
 func headline(a area, s style, id, state string) {
-	if runesWidth(id)+runesWidth(state)+4 <= a.w {
+	if runesWidth(id)+runesWidth(state)+5 <= a.w {
 		id, state = " "+id+" ", " "+state+" "
 	}
 	a.right(a.w, 0, s, state)

@@ -38,7 +38,7 @@
 //   - What is not known is shown as such, not as 0. Without a gateway the cards
 //     are still shown.
 //   - The screen is drawn anew when there is something new, at most 4 times a
-//     second, and after a key.
+//     second; at once when a card's state has changed, and after a key.
 //
 // # Recordings
 //

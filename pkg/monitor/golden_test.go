@@ -45,7 +45,7 @@ func healthy(n int) *metrics.Cluster {
 		BlockSizeBytes: 64 << 10, DataChunks: 4, ParityChunks: 2,
 	}}
 	c.Events = []metrics.Event{
-		{Time: noon.Add(-90 * time.Minute / 60), Level: "info", Node: "pi3", Text: "pi3 answers"},
+		{Time: noon.Add(-90 * time.Second), Level: "info", Node: "pi3", Text: "pi3 answers"},
 		{Time: noon.Add(-4 * time.Second), Level: "info", Volume: "film", Text: "film is served"},
 	}
 	return c

@@ -143,8 +143,9 @@ func (p *picture) eventsPage(a area) {
 		a.text(1, 0, plain, "Nothing has happened yet.")
 		return
 	}
-	end := max(between(len(p.Events)-p.Scroll, 0, len(p.Events)), min(a.h-1, len(p.Events)))
-	shown := p.Events[max(0, end-a.h+1):end]
+	room := min(max(0, a.h-1), len(p.Events))
+	end := between(len(p.Events)-p.Scroll, room, len(p.Events))
+	shown := p.Events[end-room : end]
 	a.text(1, 0, strong, fmt.Sprintf("Events %d to %d of %d, the newest last",
 		end-len(shown)+1, end, len(p.Events)))
 	p.log(a.rest(1), shown)

@@ -15,8 +15,8 @@ import (
 )
 
 const (
-	// redrawEvery is the least time between two snapshots on the screen: more
-	// often nobody can read.
+	// redrawEvery is the least time between two snapshots on the screen, unless
+	// a card's state has changed: more often nobody can read.
 	redrawEvery = 250 * time.Millisecond
 	// framesPerSecond bounds how often the terminal is written to; a key must
 	// be answered sooner than a snapshot.
@@ -94,6 +94,7 @@ type (
 func feed(ctx context.Context, source <-chan metrics.Cluster, send func([]metrics.Cluster), end func()) {
 	var batch []metrics.Cluster
 	var due <-chan time.Time // nil: send at once
+	var states []string      // of the cards as they were last sent
 	for {
 		select {
 		case c, ok := <-source:
@@ -105,6 +106,9 @@ func feed(ctx context.Context, source <-chan metrics.Cluster, send func([]metric
 				return
 			}
 			batch = append(batch[max(0, len(batch)-maxHistory):], c)
+			if now := statesOf(&c); !slices.Equal(now, states) {
+				states, due = now, nil
+			}
 		case <-due:
 			due = nil
 		case <-ctx.Done():
@@ -116,6 +120,13 @@ func feed(ctx context.Context, source <-chan metrics.Cluster, send func([]metric
 			due = time.After(redrawEvery)
 		}
 	}
+}
+
+func statesOf(c *metrics.Cluster) (states []string) {
+	for i := range c.Cards {
+		states = append(states, c.Cards[i].State)
+	}
+	return states
 }
 
 // model is the state of the program: a snapshot, and how it is looked at.
@@ -135,7 +146,8 @@ type place struct {
 }
 
 func newModel(opts Options) *model {
-	return &model{opts: opts, view: View{
+	// 80x24 is the size of a terminal that tells none.
+	return &model{opts: opts, width: 80, height: 24, view: View{
 		Keys: opts.Keys, Color: !opts.NoColor && os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb",
 	}}
 }

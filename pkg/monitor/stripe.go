@@ -58,7 +58,11 @@ func (p *picture) stripePage(a area) {
 // answer says in words how the block was read last.
 func (p *picture) answer(s *metrics.Stripe) string {
 	if s.Read.IsZero() {
-		return "It has not been read since the gateway started."
+		return "It has not been read while somebody watched."
+	}
+	ago := lasting(p.Time.Sub(s.Read).Seconds())
+	if s.Memory {
+		return "Read " + ago + " ago: the gateway still had it in memory, no card was asked."
 	}
 	var used, parity, hedged, asked int
 	slowest := 0.0
@@ -78,7 +82,7 @@ func (p *picture) answer(s *metrics.Stripe) string {
 		}
 	}
 	text := fmt.Sprintf("Read %s ago in %s: %s asked, %d used",
-		lasting(p.Time.Sub(s.Read).Seconds()), millis(slowest), plural(asked, "chunk", "chunks"), used)
+		ago, millis(slowest), plural(asked, "chunk", "chunks"), used)
 	if hedged > 0 {
 		text += fmt.Sprintf(", %d as a hedge", hedged)
 	}
@@ -117,7 +121,7 @@ func rank(c *metrics.StripeChunk) int {
 	switch {
 	case c.Used:
 		return 3
-	case c.State == "present":
+	case c.State == metrics.Present:
 		return 2
 	case c.Asked:
 		return 1
@@ -175,9 +179,9 @@ func chunkName(c *metrics.StripeChunk) string {
 
 func stateStyle(c *metrics.StripeChunk) style {
 	switch c.State {
-	case "present", "tombstone":
+	case metrics.Present, metrics.Tombstone:
 		return good
-	case "absent":
+	case metrics.Absent:
 		return plain
 	}
 	return bad
