@@ -40,6 +40,8 @@ func newDemo() *cobra.Command {
 	flags.StringVar(&opts.Dir, "dir", daemon.DefaultDemoDir, "data folder; made where it is missing")
 	flags.IntVar(&opts.Nodes, "nodes", 0,
 		fmt.Sprintf("chunk servers (default: what the folder has, or %d)", daemon.DefaultDemoNodes))
+	flags.StringVar((*string)(&opts.Transport), "transport", "",
+		fmt.Sprintf("quic or tls (default: what the folder has, or %s)", daemon.DefaultTransport))
 	flags.Var(&opts.Size, "size", "bytes of the volume, when it is made")
 	flags.StringVar(&opts.NBD, "nbd", daemon.DefaultNBD, "where the volume is exported")
 	flags.BoolVar(&headless, "headless", false, "log what happens, and explain nothing")

@@ -42,12 +42,15 @@ func newInit() *cobra.Command {
 	flags.StringVar(&f.Name, "name", "", "name of the cluster")
 	flags.StringSliceVar(&f.nodes, "node", nil, "a chunk server, ID=HOST:PORT; once for each")
 	flags.StringVar(&f.addNode, "add-node", "", "one more chunk server, ID=HOST:PORT")
+	flags.StringVar((*string)(&f.Transport), "transport", string(daemon.DefaultTransport),
+		"what connects gateway and nodes: quic (over UDP) or tls (over TCP)")
 	flags.StringVar(&f.NBD, "nbd", daemon.DefaultNBD, "where the gateway exports volumes")
 	flags.StringVar(&f.Admin, "admin", daemon.DefaultAdmin, "where the gateway answers status and volume commands")
 	flags.IntVar(&f.Volume.DataChunks, "data", daemon.DefaultDataChunks, "data chunks of new volumes")
 	flags.IntVar(&f.Volume.ParityChunks, "parity", daemon.DefaultParityChunks, "parity chunks of new volumes")
 	cmd.MarkFlagsMutuallyExclusive("add-node", "name")
 	cmd.MarkFlagsMutuallyExclusive("add-node", "node")
+	cmd.MarkFlagsMutuallyExclusive("add-node", "transport")
 	return cmd
 }
 

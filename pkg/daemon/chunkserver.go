@@ -46,6 +46,7 @@ func openChunkserver(config *ChunkserverConfig, machine *host.Sampler, logger *s
 		return nil, fmt.Errorf("open the store in %s (data): %w", config.Data, err)
 	}
 	server, err := chunkrpc.Listen(chunkrpc.ServerOptions{
+		Transport:   config.Transport,
 		Addr:        config.Listen,
 		Credentials: creds,
 		Store:       hosted{store, machine},
@@ -55,7 +56,8 @@ func openChunkserver(config *ChunkserverConfig, machine *host.Sampler, logger *s
 		err = fmt.Errorf("listen on %s (listen): %w", config.Listen, err)
 		return nil, errors.Join(err, store.Close())
 	}
-	logger.Info("chunk server is listening", "addr", server.Addr().String(), "data", config.Data)
+	logger.Info("chunk server is listening", "addr", server.Addr().String(),
+		"transport", config.Transport, "data", config.Data)
 	return &chunkserver{store: store, server: server}, nil
 }
 

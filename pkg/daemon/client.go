@@ -30,6 +30,7 @@ type Client struct {
 	cluster string
 	admin   string
 	nodes   []Node
+	over    chunkrpc.Transport
 	creds   chunkrpc.Credentials
 	http    http.Client
 }
@@ -71,14 +72,20 @@ func NewClient(path string) (*Client, error) {
 			return nil, err
 		}
 		creds, err := c.credentials()
-		return &Client{config: path, cluster: c.Cluster, admin: c.Admin, nodes: c.Nodes, creds: creds}, err
+		return &Client{
+			config: path, cluster: c.Cluster, admin: c.Admin, nodes: c.Nodes, over: c.Transport,
+			creds: creds,
+		}, err
 	}
 	c, err := LoadGateway(path)
 	if err != nil {
 		return nil, err
 	}
 	creds, err := c.credentials()
-	return &Client{config: path, cluster: c.Cluster, admin: c.Admin, nodes: c.Nodes, creds: creds}, err
+	return &Client{
+		config: path, cluster: c.Cluster, admin: c.Admin, nodes: c.Nodes, over: c.Transport,
+		creds: creds,
+	}, err
 }
 
 // Status asks the gateway, and where that does not answer, the nodes.
@@ -189,7 +196,7 @@ func (c *Client) askNodes(ctx context.Context, why error) *Status {
 	options := stripe.Options{NodeTimeout: statTimeout}
 	for _, n := range c.nodes {
 		client := chunkrpc.NewClient(chunkrpc.ClientOptions{
-			Node: chunk.NodeID(n.ID), Addr: n.Addr, Credentials: c.creds,
+			Node: chunk.NodeID(n.ID), Addr: n.Addr, Transport: c.over, Credentials: c.creds,
 		})
 		defer client.Close()
 		peers = append(peers, peer{Node: n, store: client})

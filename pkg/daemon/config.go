@@ -31,6 +31,7 @@ const (
 	DefaultRebuildAfter = Duration(5 * time.Minute)
 	DefaultScrubEvery   = Duration(7 * 24 * time.Hour)
 	DefaultMemory       = Size(64 << 20)
+	DefaultTransport    = chunkrpc.QUIC
 )
 
 // maxIOTimeout keeps the gateway's own error ahead of the clients' patience:
@@ -60,8 +61,13 @@ type ChunkserverConfig struct {
 	// running chunk servers must never share one.
 	ID string `toml:"id"`
 	Files
-	// Listen is the UDP address for the gateway, HOST:PORT; no host means all
-	// of the machine's addresses. Default ":7400".
+	// Transport is what connects the gateway and the nodes: "quic" (over UDP)
+	// or "tls" (TLS 1.3 over TCP). Default "quic". The same in all files of
+	// the cluster, or they do not find each other.
+	Transport chunkrpc.Transport `toml:"transport"`
+	// Listen is the address for the gateway, HOST:PORT, of UDP or TCP as the
+	// transport says; no host means all of the machine's addresses. Default
+	// ":7400".
 	Listen string `toml:"listen"`
 	// Data is the folder that holds the chunks. Default "data". A folder that
 	// is empty becomes a new, empty store: point this at the wrong place and
@@ -82,6 +88,10 @@ type GatewayConfig struct {
 	// ID is this gateway's name in its certificate. Required.
 	ID string `toml:"id"`
 	Files
+	// Transport is what connects the gateway and the nodes: "quic" (over UDP)
+	// or "tls" (TLS 1.3 over TCP). Default "quic". The same in all files of
+	// the cluster, or they do not find each other.
+	Transport chunkrpc.Transport `toml:"transport"`
 	// Admin is the TCP address of the admin API, HOST:PORT. Default
 	// "127.0.0.1:9810". Whoever reaches it can read the status; changes need
 	// this gateway's private key.
@@ -172,7 +182,8 @@ func (v VolumeDefaults) geometry(size Size) cluster.Geometry {
 type Node struct {
 	// ID is the node's name, as in its certificate. Required.
 	ID string `toml:"id"`
-	// Addr is its UDP address, HOST:PORT. Required.
+	// Addr is its address, HOST:PORT, of UDP or TCP as the transport says.
+	// Required.
 	Addr string `toml:"addr"`
 }
 
@@ -183,6 +194,10 @@ type MonitorConfig struct {
 	// ID is this monitor's name in its certificate. Required.
 	ID string `toml:"id"`
 	Files
+	// Transport is what connects the gateway and the nodes: "quic" (over UDP)
+	// or "tls" (TLS 1.3 over TCP). Default "quic". The same in all files of
+	// the cluster, or they do not find each other.
+	Transport chunkrpc.Transport `toml:"transport"`
 	// Admin is the TCP address of the gateway's admin API as seen from this
 	// machine, HOST:PORT. Default "127.0.0.1:9810". Where it does not answer,
 	// the nodes are asked.
@@ -201,6 +216,7 @@ func LoadChunkserver(path string) (*ChunkserverConfig, error) {
 	}
 	err = cmp.Or(
 		src.checkIdentity(c.Cluster, c.ID, c.Files),
+		src.checkTransport(c.Transport),
 		src.checkListen("listen", c.Listen),
 		src.checkNotEmpty("data", c.Data),
 		src.checkLevel(c.LogLevel),
@@ -222,6 +238,7 @@ func LoadGateway(path string) (*GatewayConfig, error) {
 	}
 	err = cmp.Or(
 		src.checkIdentity(c.Cluster, c.ID, c.Files),
+		src.checkTransport(c.Transport),
 		src.checkListen("admin", c.Admin),
 		src.checkTimes(c),
 		src.checkLevel(c.LogLevel),
@@ -240,13 +257,21 @@ func LoadGateway(path string) (*GatewayConfig, error) {
 }
 
 func defaultChunkserver() *ChunkserverConfig {
-	return &ChunkserverConfig{Listen: fmt.Sprintf(":%d", DefaultPort), Data: "data", LogLevel: "info"}
+	return &ChunkserverConfig{
+		Transport: DefaultTransport,
+		Listen:    fmt.Sprintf(":%d", DefaultPort),
+		Data:      "data",
+		LogLevel:  "info",
+	}
 }
 
-func defaultMonitor() *MonitorConfig { return &MonitorConfig{Admin: DefaultAdmin} }
+func defaultMonitor() *MonitorConfig {
+	return &MonitorConfig{Transport: DefaultTransport, Admin: DefaultAdmin}
+}
 
 func defaultGateway() *GatewayConfig {
 	return &GatewayConfig{
+		Transport:    DefaultTransport,
 		Admin:        DefaultAdmin,
 		NodeTimeout:  DefaultNodeTimeout,
 		IOTimeout:    DefaultIOTimeout,
@@ -274,6 +299,7 @@ func LoadMonitor(path string) (*MonitorConfig, error) {
 	}
 	err = cmp.Or(
 		src.checkIdentity(c.Cluster, c.ID, c.Files),
+		src.checkTransport(c.Transport),
 		src.checkDial("admin", c.Admin),
 		src.checkNodes(c.Nodes, 1),
 	)

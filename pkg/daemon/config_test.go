@@ -70,6 +70,8 @@ func TestBadGatewayConfig(t *testing.T) {
 		{"no certificate", `certificate = "gateway.crt"`, ``, true, "certificate: missing"},
 		{"no key", `key = "gateway.key"`, ``, true, "key: missing"},
 		{"no CA", `ca = "ca.crt"`, ``, false, "ca: missing"},
+		{"bad transport", `transport = "quic"`, `transport = "tcp"`, true, `transport: bad transport "tcp": want quic or tls`},
+		{"no transport", `transport = "quic"`, `transport = ""`, true, `transport: bad transport ""`},
 		{"no port", `admin = "127.0.0.1:9810"`, `admin = "127.0.0.1"`, true, `admin: bad address "127.0.0.1"`},
 		{"port 0", `admin = "127.0.0.1:9810"`, `admin = "127.0.0.1:0"`, true, `admin: bad address "127.0.0.1:0"`},
 		{"big port", `listen = "127.0.0.1:10809"`, `listen = "127.0.0.1:70000"`, true, "nbd.listen: bad address"},

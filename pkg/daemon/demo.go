@@ -15,6 +15,8 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"rozobox/pkg/chunkrpc"
+
 	"rozobox/pkg/metrics/host"
 )
 
@@ -35,12 +37,13 @@ const (
 
 // DemoOptions says what Demo starts.
 type DemoOptions struct {
-	Dir    string       // keeps all data; made where it does not exist
-	Nodes  int          // 0: what Dir has, or 8
-	Size   Size         // of the volume, where it is not there yet
-	NBD    string       // where it is exported
-	Page   http.Handler // on the admin address; nil for none
-	Logger *slog.Logger
+	Dir       string             // keeps all data; made where it does not exist
+	Nodes     int                // 0: what Dir has, or 8
+	Transport chunkrpc.Transport // "": what Dir has, or DefaultTransport
+	Size      Size               // of the volume, where it is not there yet
+	NBD       string             // where it is exported
+	Page      http.Handler       // on the admin address; nil for none
+	Logger    *slog.Logger
 
 	// Ready is called once the volume can be used.
 	Ready func(DemoInfo)
@@ -55,7 +58,7 @@ type DemoInfo struct {
 }
 
 // Demo runs a whole cluster in this process until ctx ends: chunk servers,
-// each with a folder, a certificate and a UDP port of its own, and a gateway
+// each with a folder, a certificate and a port of its own, and a gateway
 // that exports the volume "demo". The folders are those that init makes. The
 // data is kept, and killing the process loses nothing that was flushed.
 func Demo(ctx context.Context, opts DemoOptions) error {
@@ -105,7 +108,9 @@ func (d *demo) gatewayPath() string { return filepath.Join(d.opts.Dir, gatewayDi
 
 // prepare makes the cluster's folders, or checks those that are there.
 func (d *demo) prepare() error {
-	d.init = InitOptions{Dir: d.opts.Dir, Name: demoName, NBD: d.opts.NBD}
+	d.init = InitOptions{
+		Dir: d.opts.Dir, Name: demoName, NBD: d.opts.NBD, Transport: d.opts.Transport,
+	}
 	old, err := LoadGateway(d.gatewayPath())
 	if errors.Is(err, fs.ErrNotExist) {
 		nodes := cmp.Or(d.opts.Nodes, DefaultDemoNodes)
@@ -120,7 +125,8 @@ func (d *demo) prepare() error {
 			d.opts.Dir, old.Cluster, len(old.Nodes))
 	}
 	d.init.Nodes, d.init.Volume = old.Nodes, old.Volume
-	return nil
+	d.init.Transport = cmp.Or(d.init.Transport, old.Transport)
+	return d.init.Transport.Validate()
 }
 
 func demoNodes(n int) (nodes []Node) {
@@ -148,7 +154,7 @@ func (d *demo) openNode(n *Node) error {
 	if err != nil {
 		return err
 	}
-	config.Listen = n.Addr
+	config.Listen, config.Transport = n.Addr, d.init.Transport
 	s, err := openChunkserver(config, d.machine, d.opts.Logger)
 	if errors.Is(err, syscall.EADDRINUSE) {
 		config.Listen = loopback + ":0"
@@ -186,7 +192,7 @@ func (d *demo) rewrite() error {
 	note := []byte("# `rozobox demo` writes this file at each start: changes do not last.\n")
 	for _, n := range d.init.Nodes {
 		path := filepath.Join(d.opts.Dir, n.ID, chunkserverFile)
-		text := append(note[:len(note):len(note)], chunkserverText(demoName, n)...)
+		text := append(note[:len(note):len(note)], chunkserverText(demoName, d.init.Transport, n)...)
 		if err := replaceFile(path, text, verifyChunkserver); err != nil {
 			return err
 		}

@@ -14,6 +14,7 @@ import (
 	"sync"
 	"testing"
 
+	"rozobox/pkg/chunkrpc"
 	"rozobox/pkg/metrics"
 	"rozobox/pkg/metrics/host"
 	"rozobox/pkg/nbd/attach"
@@ -23,11 +24,18 @@ import (
 // ends it as Ctrl-C does; it is called in any case.
 func startDemo(t *testing.T, dir string) (info DemoInfo, stop func()) {
 	t.Helper()
+	return startDemoOver(t, "", dir)
+}
+
+func startDemoOver(
+	t *testing.T, over chunkrpc.Transport, dir string,
+) (info DemoInfo, stop func()) {
+	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	ready, done := make(chan DemoInfo, 1), make(chan error, 1)
 	go func() {
 		done <- Demo(ctx, DemoOptions{
-			Dir: dir, Size: 8 * mib, NBD: loopback + ":0", Logger: slog.New(slog.DiscardHandler),
+			Dir: dir, Transport: over, Size: 8 * mib, NBD: loopback + ":0", Logger: slog.New(slog.DiscardHandler),
 			Ready: func(info DemoInfo) { ready <- info },
 		})
 	}()
@@ -109,7 +117,7 @@ func random(seed uint64, n int) (p []byte) {
 }
 
 // The whole way down and up: NBD, volume, stripes, QUIC, cards; again after a
-// stop, on whatever ports are free then.
+// stop, on whatever ports are free then, and over TCP.
 func TestDemoKeepsWhatWasWritten(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "demo")
 	info, stop := startDemo(t, dir)
@@ -136,7 +144,7 @@ func TestDemoKeepsWhatWasWritten(t *testing.T) {
 		t.Errorf("volume %+v", v)
 	}
 	stop()
-	info, _ = startDemo(t, dir)
+	info, _ = startDemoOver(t, chunkrpc.TLS, dir)
 	if info.Volume.Incarnation != 0 {
 		t.Errorf("a clean stop raised the incarnation to %d", info.Volume.Incarnation)
 	}
@@ -189,6 +197,7 @@ func TestDemoRefusals(t *testing.T) {
 	free := loopback + ":0"
 	for want, o := range map[string]DemoOptions{
 		`has the cluster "lab" of 6 nodes`: {Dir: dir, Size: mib, NBD: free},
+		`bad transport "udp"`:              {Transport: "udp", Size: mib, NBD: free},
 		"2 nodes":                          {Nodes: 2, Size: mib, NBD: free},
 		"65 nodes":                         {Nodes: 65, Size: mib, NBD: free},
 		"size 1000":                        {Nodes: 3, Size: 1000, NBD: free},

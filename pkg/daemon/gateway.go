@@ -80,7 +80,7 @@ func NewGateway(config *GatewayConfig, page http.Handler, logger *slog.Logger) (
 		return nil, err
 	}
 	for _, n := range config.Nodes {
-		g.connect(n, creds)
+		g.connect(n, config.Transport, creds)
 	}
 	return g, nil
 }
@@ -177,10 +177,10 @@ func (g *Gateway) closeListeners() {
 }
 
 // connect makes the client of a node; it dials in the background.
-func (g *Gateway) connect(n Node, creds chunkrpc.Credentials) {
+func (g *Gateway) connect(n Node, over chunkrpc.Transport, creds chunkrpc.Credentials) {
 	id := chunk.NodeID(n.ID)
 	c := chunkrpc.NewClient(chunkrpc.ClientOptions{
-		Node: id, Addr: n.Addr, Credentials: creds, Logger: g.logger,
+		Node: id, Addr: n.Addr, Transport: over, Credentials: creds, Logger: g.logger,
 	})
 	g.clients = append(g.clients, c)
 	g.addNode(n, stripe.Node{ID: id, Store: c, Background: c.Background()})

@@ -32,6 +32,8 @@ type InitOptions struct {
 	NBD    string         // default DefaultNBD
 	Admin  string         // default DefaultAdmin
 	Volume VolumeDefaults // zero fields mean the defaults
+
+	Transport chunkrpc.Transport // default DefaultTransport
 }
 
 // Init makes a cluster's CA and one folder for each of its processes:
@@ -57,7 +59,7 @@ func Init(opts InitOptions) error {
 		return err
 	}
 	for _, n := range opts.Nodes {
-		if err := t.addNode(ca, opts.Name, n); err != nil {
+		if err := t.addNode(ca, opts.Name, opts.Transport, n); err != nil {
 			return err
 		}
 	}
@@ -74,6 +76,7 @@ func Init(opts InitOptions) error {
 
 func (o *InitOptions) fill() {
 	d := defaultGateway()
+	o.Transport = cmp.Or(o.Transport, d.Transport)
 	o.NBD = cmp.Or(o.NBD, d.NBD.Listen)
 	o.Admin = cmp.Or(o.Admin, d.Admin)
 	o.Volume.BlockSize = cmp.Or(o.Volume.BlockSize, d.Volume.BlockSize)
@@ -88,6 +91,9 @@ func (o *InitOptions) check() error {
 	}
 	if err := checkCluster(o.Name); err != nil {
 		return fmt.Errorf("--name: %w", err)
+	}
+	if err := o.Transport.Validate(); err != nil {
+		return fmt.Errorf("--transport: %w", err)
 	}
 	if err := checkAddress(o.NBD, 0); err != nil {
 		return fmt.Errorf("--nbd: %w", err)
@@ -143,7 +149,7 @@ func AddNode(dir string, node Node) error {
 		return err
 	}
 	t := tree{}
-	if err := t.addNode(ca, g.Cluster, node); err != nil {
+	if err := t.addNode(ca, g.Cluster, g.Transport, node); err != nil {
 		return err
 	}
 	if err := t.check(dir); err != nil {

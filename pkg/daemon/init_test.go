@@ -101,6 +101,7 @@ func TestInitRefusals(t *testing.T) {
 		"bad address":       {func(o *InitOptions) { o.Nodes[5].Addr = "10.0.0.1" }, `bad address "10.0.0.1"`},
 		"bad host":          {func(o *InitOptions) { o.Nodes[5].Addr = "a\x01:1" }, "odd characters"},
 		"bad nbd":           {func(o *InitOptions) { o.NBD = "x" }, `--nbd: bad address "x"`},
+		"bad transport":     {func(o *InitOptions) { o.Transport = "tcp" }, `--transport: bad transport "tcp"`},
 		"bad admin":         {func(o *InitOptions) { o.Admin = ":0" }, `--admin: bad address ":0"`},
 		"bad width":         {func(o *InitOptions) { o.Volume.DataChunks = 2 }, "--data, --parity"},
 	} {
@@ -199,6 +200,33 @@ func TestAddNode(t *testing.T) {
 	}
 	if err := AddNode(dir, added); !errors.Is(err, errExists) {
 		t.Errorf("adding it again: %v", err)
+	}
+}
+
+func TestAllPartsOfAClusterHaveItsTransport(t *testing.T) {
+	for _, want := range []chunkrpc.Transport{chunkrpc.QUIC, chunkrpc.TLS} {
+		dir, opts := t.TempDir(), labOptions("")
+		opts.Dir, opts.Transport = dir, want
+		if err := Init(opts); err != nil {
+			t.Fatal(err)
+		}
+		if err := AddNode(dir, Node{"pi9", "10.0.0.9:7400"}); err != nil {
+			t.Fatal(err)
+		}
+		g, err := LoadGateway(filepath.Join(dir, gatewayDir, gatewayFile))
+		if err != nil || g.Transport != want {
+			t.Errorf("the gateway's is %q, %v, want %q", g.Transport, err, want)
+		}
+		m, err := LoadMonitor(filepath.Join(dir, monitorDir, monitorFile))
+		if err != nil || m.Transport != want {
+			t.Errorf("the monitor's is %q, %v, want %q", m.Transport, err, want)
+		}
+		for _, n := range g.Nodes {
+			c, err := LoadChunkserver(filepath.Join(dir, n.ID, chunkserverFile))
+			if err != nil || c.Transport != want {
+				t.Errorf("%s: %q, %v, want %q", n.ID, c.Transport, err, want)
+			}
+		}
 	}
 }
 

@@ -11,6 +11,7 @@ import (
 	"github.com/BurntSushi/toml"
 
 	"rozobox/pkg/chunk"
+	"rozobox/pkg/chunkrpc"
 )
 
 // source is the text of a configuration file. Its checks return errors that
@@ -130,6 +131,10 @@ func (s source) checkIdentity(cluster, id string, files Files) error {
 		s.checkNotEmpty("key", files.Key),
 		s.checkNotEmpty("ca", files.CA),
 	)
+}
+
+func (s source) checkTransport(t chunkrpc.Transport) error {
+	return s.wrap("transport", t.Validate())
 }
 
 func (s source) checkListen(key, addr string) error { return s.wrap(key, checkAddress(addr, 1)) }

@@ -48,8 +48,8 @@ func (t tree) addPart(ca pair, role chunkrpc.Role, cluster, id string) error {
 	return t.addPair(id, id, p)
 }
 
-func (t tree) addNode(ca pair, cluster string, n Node) error {
-	t[filepath.Join(n.ID, chunkserverFile)] = chunkserverText(cluster, n)
+func (t tree) addNode(ca pair, cluster string, over chunkrpc.Transport, n Node) error {
+	t[filepath.Join(n.ID, chunkserverFile)] = chunkserverText(cluster, over, n)
 	return t.addPart(ca, chunkrpc.RoleNode, cluster, n.ID)
 }
 
@@ -204,15 +204,16 @@ func replaceFile(path string, text []byte, verify func(path string) error) error
 // The texts of new configuration files have what a cluster needs and nothing
 // else; the samples in configs/ explain every key.
 
-func partText(kind, cluster, id string) string {
+func partText(kind, cluster, id string, over chunkrpc.Transport) string {
 	return fmt.Sprintf("# %s. Every key is explained in configs/%s.\n"+
 		"cluster = %q\nid = %q\n"+
-		"certificate = \"%[4]s.crt\"\nkey = \"%[4]s.key\"\nca = %[5]q\n",
-		kind, strings.ToLower(kind)+".toml", cluster, id, caCert)
+		"certificate = \"%[4]s.crt\"\nkey = \"%[4]s.key\"\nca = %[5]q\ntransport = %[6]q\n",
+		kind, strings.ToLower(kind)+".toml", cluster, id, caCert, over)
 }
 
-func chunkserverText(cluster string, n Node) []byte {
-	return fmt.Appendf(nil, "%slisten = %q\n", partText("Chunkserver", cluster, n.ID), listenOn(n.Addr))
+func chunkserverText(cluster string, over chunkrpc.Transport, n Node) []byte {
+	text := partText("Chunkserver", cluster, n.ID, over)
+	return fmt.Appendf(nil, "%slisten = %q\n", text, listenOn(n.Addr))
 }
 
 // listenOn turns the address by which others reach a node into the one that it
@@ -227,7 +228,7 @@ func listenOn(addr string) string {
 }
 
 func (o *InitOptions) gatewayText() []byte {
-	text := partText("Gateway", o.Name, gatewayDir)
+	text := partText("Gateway", o.Name, gatewayDir, o.Transport)
 	text += fmt.Sprintf("admin = %q\n\n[nbd]\nlisten = %q\n", o.Admin, o.NBD)
 	text += fmt.Sprintf("\n[volume]\nblock_size = %q\ndata_chunks = %d\nparity_chunks = %d\nextent = %d\n",
 		o.Volume.BlockSize, o.Volume.DataChunks, o.Volume.ParityChunks, o.Volume.Extent)
@@ -235,7 +236,7 @@ func (o *InitOptions) gatewayText() []byte {
 }
 
 func (o *InitOptions) monitorText() []byte {
-	text := partText("Monitor", o.Name, monitorDir) + fmt.Sprintf("admin = %q\n", o.Admin)
+	text := partText("Monitor", o.Name, monitorDir, o.Transport) + fmt.Sprintf("admin = %q\n", o.Admin)
 	return append([]byte(text), nodesText(o.Nodes)...)
 }
 

@@ -11,7 +11,8 @@
 #   stop NAME, crash NAME      end it by SIGTERM or SIGKILL, and wait for it
 #   wait_for SECONDS WHAT CMD  until CMD succeeds, or fail
 #   expect_error TEXT CMD...   CMD must fail and say TEXT
-#   cluster_new                8 chunk servers, a gateway, volume $VOLUME at $URI
+#   cluster_new                8 chunk servers, a gateway, volume $VOLUME at $URI;
+#                              $E2E_TRANSPORT between them, quic or tls
 #   start_node, start_gateway  start one again
 #   crashload, hook            see scripts/crashload
 #   need_root WHY              end, as skipped, where this is not root
@@ -153,7 +154,7 @@ cluster_init() {
 	for i in "${!NODES[@]}"; do args+=(--node "${NODES[i]}=127.0.0.1:$((PORT + 2 + i))"); done
 	export CLUSTER=$DIR/cluster GATEWAY_TOML=$DIR/cluster/gateway/gateway.toml
 	URI=nbd://127.0.0.1:$NBD_PORT/$VOLUME
-	"$ROZOBOX" init --dir "$CLUSTER" --name e2e "${args[@]}" \
+	"$ROZOBOX" init --dir "$CLUSTER" --name e2e --transport "${E2E_TRANSPORT:-quic}" "${args[@]}" \
 		--nbd "127.0.0.1:$NBD_PORT" --admin "127.0.0.1:$ADMIN_PORT" >/dev/null
 }
 
