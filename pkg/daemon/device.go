@@ -102,4 +102,8 @@ func (d *device) Description() string {
 
 // close flushes and ends the volume; connections that are still open end with
 // their next request.
-func (d *device) close(ctx context.Context) error { return d.array.Close(ctx) }
+func (d *device) close(ctx context.Context) error {
+	err := d.array.Close(ctx)
+	d.volume.Close()
+	return err
+}

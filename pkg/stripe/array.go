@@ -192,6 +192,15 @@ func (a *Array) pause(ctx context.Context) error {
 	}
 }
 
+// Serving waits until this array may speak for the volume: what a client was
+// told before is still so. Errors: ErrTooFewNodes, ErrDeposed.
+func (a *Array) Serving(ctx context.Context) error {
+	if err := a.enter(ctx); err != nil {
+		return fmt.Errorf("serve: %w", err)
+	}
+	return nil
+}
+
 // enter lets a client's request begin: only while the lease stands, looked at
 // after the request arrived, may the array speak for the volume (I5, I7).
 func (a *Array) enter(ctx context.Context) error {

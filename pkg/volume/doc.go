@@ -19,6 +19,15 @@
 // the 128 KiB requests of a kernel, and 4 KiB requests of a deep queue, turn
 // into whole stripes. A batch that does not cover its block reads it first.
 //
+// # Reading ahead
+//
+// A reader that goes on where it stopped, request by request, finds the next 2
+// MiB in memory (see ahead). What is there is thrown away by the next writer of
+// the block, and told only while the array may speak for the volume. A client
+// with as much under way by itself is left alone. On one machine of 2 cores,
+// with fio's nbd engine, --rw=read, off and on in turns: 128 KiB at depth 1 went
+// from 37 and 53 MB/s to 103 and 107, 4 KiB at depth 1 from 11 to 39.
+//
 // # Promises
 //
 //   - A part whose request was cancelled, because its connection died or its
@@ -29,6 +38,6 @@
 //     several blocks may be applied in part when it fails.
 //   - Trim touches no byte outside its range: parts of blocks at its ends are
 //     left as they are.
-//   - The memory held is that of the requests under way; whoever calls bounds
-//     them (I9).
+//   - The memory held is that of the requests under way, which whoever calls
+//     bounds, and what was read ahead, 20 MiB at most (I9).
 package volume

@@ -21,6 +21,9 @@ type Array interface {
 	Allocated(ctx context.Context, first uint64, n int) ([]bool, error)
 	// Flush makes durable all writes that have returned.
 	Flush(ctx context.Context) error
+	// Serving waits until nobody else can have changed anything, or says why
+	// that can never be.
+	Serving(ctx context.Context) error
 }
 
 // ErrTimeout means that a request could not be done within Options.Timeout.
@@ -46,6 +49,7 @@ type Volume struct {
 	array  Array
 	opts   Options
 	queues queues
+	ahead  ahead
 }
 
 // New returns the volume that stands on array.
@@ -53,7 +57,17 @@ func New(array Array, opts Options) *Volume {
 	if opts.Timeout <= 0 {
 		opts.Timeout = defaultTimeout
 	}
-	return &Volume{array: array, opts: opts, queues: queues{blocks: map[uint64]*queue{}}}
+	return &Volume{array: array, opts: opts,
+		queues: queues{blocks: map[uint64]*queue{}}, ahead: ahead{kept: map[uint64]*kept{}}}
+}
+
+// Close ends reading ahead, and returns when nothing of it is under way.
+// Requests may still be served.
+func (v *Volume) Close() {
+	v.ahead.mu.Lock()
+	v.ahead.closed = true
+	v.ahead.mu.Unlock()
+	v.ahead.tasks.Wait()
 }
 
 // Size returns the size in bytes.
@@ -67,14 +81,31 @@ func (v *Volume) PreferredBlockSize() int { return v.opts.BlockSize }
 func (v *Volume) ReadAt(ctx context.Context, p []byte, off int64) error {
 	ctx, cancel := v.limit(ctx)
 	defer cancel()
-	parts := v.cut(ctx, reading, p, off, int64(len(p)))
+	n := int64(len(p))
+	parts := v.cut(ctx, reading, p, off, n)
+	stream, from, to := v.ahead.enter(off, n, v.opts.Size)
+	defer v.ahead.leave(stream, n)
 	v.queues.enter(parts)
+	if from < to {
+		go v.readAhead(ctx, from, to) // Close waits for it
+	}
 	err := v.awaitReaders(parts)
 	if err == nil {
-		err = v.array.ReadAt(ctx, p, off)
+		err = v.read(ctx, parts, p, off)
 		v.leaveAll(parts)
 	}
 	return explain(ctx, err)
+}
+
+// read reads what was read ahead from memory, and the rest from the array.
+// What is in memory counts only while this gateway serves: another one may have
+// written (I5).
+func (v *Volume) read(ctx context.Context, parts []*part, p []byte, off int64) error {
+	n := v.fromAhead(ctx, parts, p)
+	if n < len(p) {
+		return v.array.ReadAt(ctx, p[n:], off+int64(n))
+	}
+	return v.array.Serving(ctx)
 }
 
 // awaitReaders waits for all parts; if one cannot run, it gives up the others.
@@ -187,6 +218,7 @@ func (v *Volume) apply(leader *part) error {
 		ctx, cancel = context.WithDeadlineCause(ctx, deadline, ErrTimeout)
 		defer cancel()
 	}
+	v.ahead.forget(leader.block)
 	size := v.opts.BlockSize
 	whole, covered := lastWhole(leader.batch, size)
 	if whole == len(leader.batch)-1 && leader.batch[whole].kind == zeroing {

@@ -107,6 +107,12 @@ func (f *fake) Flush(context.Context) error {
 	return f.failWith
 }
 
+func (f *fake) Serving(context.Context) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.failWith
+}
+
 // inBubble runs f with a volume of 64 blocks over a fake. At the end no queue
 // may be left: one would stand in the way for ever.
 func inBubble(t *testing.T, f func(*testing.T, *Volume, *fake)) {
@@ -115,6 +121,7 @@ func inBubble(t *testing.T, f func(*testing.T, *Volume, *fake)) {
 		a := &fake{t: t, blocks: map[uint64][]byte{}, busy: map[uint64]int{}}
 		v := New(a, Options{Size: 64 * blockSize, BlockSize: blockSize})
 		f(t, v, a)
+		v.Close()
 		synctest.Wait()
 		if n := len(v.queues.blocks); n != 0 {
 			t.Errorf("%d queues are left", n)

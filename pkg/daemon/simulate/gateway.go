@@ -116,6 +116,7 @@ func (h *history) kill(g *gateway) {
 	<-g.stopped
 	g.idle()
 	g.array.Wait()
+	g.disk.Close()
 	h.disconnect(g.lines)
 	h.note("gateway %s is killed", g.name)
 }
@@ -129,6 +130,7 @@ func (h *history) shut(g *gateway, patience time.Duration) error {
 	g.stop()
 	<-g.stopped
 	err := g.array.Close(ctx)
+	g.disk.Close()
 	h.disconnect(g.lines)
 	h.note("gateway %s is closed: %v", g.name, err)
 	if errors.Is(err, stripe.ErrDeposed) {
