@@ -57,6 +57,7 @@ type failure struct {
 // admin is the admin API:
 //
 //	GET    /healthz                200 when all volumes are served, else 503
+//	GET    /metrics                figures for Prometheus
 //	GET    /v1/status              Status
 //	GET    /v1/live                metrics.Cluster about twice a second, as server-sent events
 //	GET    /v1/events              [metrics.Event], the last 256, the newest last
@@ -96,15 +97,23 @@ func newAdmin(g *Gateway) *admin {
 
 // serveAdmin serves the admin API until ctx ends and all requests are done.
 func (g *Gateway) serveAdmin(ctx context.Context) error {
+	if err := serveHTTP(ctx, g.admin, newAdmin(g).handler(), g.logger); err != nil {
+		return fmt.Errorf("admin API: %w", err)
+	}
+	return nil
+}
+
+// serveHTTP serves until ctx ends and all requests are done.
+func serveHTTP(ctx context.Context, l net.Listener, handler http.Handler, logger *slog.Logger) error {
 	server := &http.Server{
-		Handler:           newAdmin(g).handler(),
+		Handler:           handler,
 		ReadHeaderTimeout: adminPatience,
 		ReadTimeout:       adminPatience,
 		WriteTimeout:      memberTimeout + adminPatience,
 		BaseContext:       func(net.Listener) context.Context { return ctx },
 		IdleTimeout:       adminPatience,
 		MaxHeaderBytes:    maxAdminHeader,
-		ErrorLog:          slog.NewLogLogger(g.logger.Handler(), slog.LevelWarn),
+		ErrorLog:          slog.NewLogLogger(logger.Handler(), slog.LevelWarn),
 	}
 	stopped := make(chan error, 1)
 	stopping := context.AfterFunc(ctx, func() {
@@ -112,9 +121,9 @@ func (g *Gateway) serveAdmin(ctx context.Context) error {
 		defer cancel()
 		stopped <- server.Shutdown(last)
 	})
-	err := server.Serve(limit(g.admin, maxAdminConns))
+	err := server.Serve(limit(l, maxAdminConns))
 	if stopping() {
-		return fmt.Errorf("admin API: %w", err)
+		return err
 	}
 	return <-stopped
 }
@@ -122,6 +131,7 @@ func (g *Gateway) serveAdmin(ctx context.Context) error {
 func (a *admin) handler() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /healthz", a.health)
+	mux.Handle("GET /metrics", a.metrics())
 	mux.HandleFunc("GET /v1/status", a.showStatus)
 	mux.HandleFunc("GET /v1/live", a.showLive)
 	mux.HandleFunc("GET /v1/events", a.showEvents)

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"log/slog"
 
+	"golang.org/x/sync/errgroup"
+
 	"rozobox/pkg/chunk"
 	"rozobox/pkg/chunkrpc"
 	"rozobox/pkg/chunkstore"
@@ -24,8 +26,9 @@ func RunChunkserver(ctx context.Context, config *ChunkserverConfig, logger *slog
 
 // chunkserver is an open store and the address that it is served on.
 type chunkserver struct {
-	store  *chunkstore.Store
-	server *chunkrpc.Server
+	store    *chunkstore.Store
+	server   *chunkrpc.Server
+	exporter *exporter // nil for none
 }
 
 // openChunkserver opens the store and takes the address. The sampler is of this
@@ -45,6 +48,10 @@ func openChunkserver(config *ChunkserverConfig, machine *host.Sampler, logger *s
 	if err != nil {
 		return nil, fmt.Errorf("open the store in %s (data): %w", config.Data, err)
 	}
+	exporter, err := listenMetrics(config, store, logger)
+	if err != nil {
+		return nil, errors.Join(err, store.Close())
+	}
 	server, err := chunkrpc.Listen(chunkrpc.ServerOptions{
 		Transport:   config.Transport,
 		Addr:        config.Listen,
@@ -54,17 +61,19 @@ func openChunkserver(config *ChunkserverConfig, machine *host.Sampler, logger *s
 	})
 	if err != nil {
 		err = fmt.Errorf("listen on %s (listen): %w", config.Listen, err)
-		return nil, errors.Join(err, store.Close())
+		return nil, errors.Join(err, exporter.close(), store.Close())
 	}
 	logger.Info("chunk server is listening", "addr", server.Addr().String(),
 		"transport", config.Transport, "data", config.Data)
-	return &chunkserver{store: store, server: server}, nil
+	return &chunkserver{store: store, server: server, exporter: exporter}, nil
 }
 
 // run serves until ctx ends, then closes the store.
 func (s *chunkserver) run(ctx context.Context) error {
-	err := s.server.Serve(ctx)
-	return errors.Join(err, s.store.Close())
+	servers, serving := errgroup.WithContext(ctx)
+	servers.Go(func() error { return s.server.Serve(serving) })
+	servers.Go(func() error { return s.exporter.serve(serving) })
+	return errors.Join(servers.Wait(), s.store.Close())
 }
 
 // hosted is a store that tells of its machine too, when it is asked.

@@ -76,6 +76,10 @@ type ChunkserverConfig struct {
 	// Capacity is how many bytes the store may take. Default 0: all that the
 	// file system has.
 	Capacity Size `toml:"capacity"`
+	// Metrics is a TCP address, HOST:PORT, on which /metrics and /healthz
+	// answer over plain HTTP. Default "": none. Whoever reaches it can read
+	// the figures.
+	Metrics string `toml:"metrics"`
 	// LogLevel is the least important level logged: "debug", "info", "warn"
 	// or "error". Default "info".
 	LogLevel string `toml:"log_level"`
@@ -219,6 +223,7 @@ func LoadChunkserver(path string) (*ChunkserverConfig, error) {
 		src.checkTransport(c.Transport),
 		src.checkListen("listen", c.Listen),
 		src.checkNotEmpty("data", c.Data),
+		src.checkOptional("metrics", c.Metrics),
 		src.checkLevel(c.LogLevel),
 	)
 	if err != nil {

@@ -139,6 +139,13 @@ func (s source) checkTransport(t chunkrpc.Transport) error {
 
 func (s source) checkListen(key, addr string) error { return s.wrap(key, checkAddress(addr, 1)) }
 
+func (s source) checkOptional(key, addr string) error {
+	if addr == "" {
+		return nil
+	}
+	return s.checkListen(key, addr)
+}
+
 func (s source) checkDial(key, addr string) error { return s.wrap(key, checkDialable(addr)) }
 
 func (s source) checkLevel(name string) error {
