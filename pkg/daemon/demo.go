@@ -264,6 +264,12 @@ func (d *demo) volume(ctx context.Context) (*served, error) {
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	}
+	for d.gateway.searching() && d.gateway.find(demoName) == nil {
+		pause(ctx, findEvery/10) // a busy machine takes longer to connect
+		if ctx.Err() != nil {
+			return nil, ctx.Err()
+		}
+	}
 	s := d.gateway.find(demoName)
 	if s == nil {
 		geo := d.init.Volume.geometry(d.opts.Size)

@@ -77,6 +77,13 @@ func (g *Gateway) setSearch(silent []string, err error) {
 	}
 }
 
+// searching tells whether there may be volumes that are not known yet.
+func (g *Gateway) searching() bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.search != ""
+}
+
 // hearing remembers which nodes have said what volumes they know.
 type hearing struct {
 	mu   sync.Mutex // guards deaf
