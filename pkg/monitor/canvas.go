@@ -303,7 +303,7 @@ var eighths = []rune(" ▁▂▃▄▅▆▇█")
 
 // chart draws values as upright bars that fill a, the newest at the right;
 // limit is what a full bar stands for. What is not known, a NaN, has no bar,
-// and 0 has the lowest.
+// and only 0 has the lowest: a little is not nothing.
 func (a area) chart(st style, values []float64, limit float64) {
 	if len(values) > a.w {
 		values = values[len(values)-a.w:]
@@ -313,6 +313,9 @@ func (a area) chart(st style, values []float64, limit float64) {
 			continue
 		}
 		level := max(1, int(math.Round(between(v/limit, 0, 1)*float64(8*a.h))))
+		if v > 0 {
+			level = max(2, level)
+		}
 		for y := range a.h {
 			a.put(a.w-len(values)+i, a.h-1-y, eighths[between(level-8*y, 0, 8)], st)
 		}

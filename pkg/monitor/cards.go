@@ -73,12 +73,12 @@ func (p *picture) overview(a area) {
 		p.lower(a.rest(2))
 		return
 	}
-	p.peak = p.peakOf()
 	cols, rows := grid(len(p.Cards), a.w, a.h-minLower)
 	if cols == 0 {
 		p.list(a)
 		return
 	}
+	p.peak = p.peakOf(a.w / cols)
 	high := between((a.h-p.lowerLines())/rows, minCardHeight, maxCardHeight)
 	for i := range p.Cards {
 		x, next := i%cols*a.w/cols, (i%cols+1)*a.w/cols
@@ -224,11 +224,13 @@ func (p *picture) activity(a area, id string) {
 	a.chart(busy, p.series(id, chunks), p.peak)
 }
 
-// peakOf returns the most chunks a second of any card, and at least 1.
-func (p *picture) peakOf() float64 {
+// peakOf returns the most chunks a second of any card in the newest samples,
+// those that can be seen; and at least 1.
+func (p *picture) peakOf(samples int) float64 {
 	most := 1.0
 	for i := range p.Cards {
-		for _, v := range p.series(p.Cards[i].ID, chunks) {
+		values := p.series(p.Cards[i].ID, chunks)
+		for _, v := range values[max(0, len(values)-samples):] {
 			if v > most {
 				most = v
 			}

@@ -163,11 +163,30 @@ func (m *model) Update(msg tea.Msg) (tea.Model, tea.Cmd) {
 	case tea.WindowSizeMsg:
 		m.width, m.height = msg.Width, msg.Height
 	case tea.KeyMsg:
-		if m.key(msg.String()) {
-			return m, tea.Quit
+		for _, key := range keysOf(msg) {
+			if m.key(key) {
+				return m, tea.Quit
+			}
 		}
 	}
 	return m, nil
+}
+
+// keysOf returns the keys of a message: those that are typed fast come in one,
+// and one that is typed right after Escape looks as if it were held with Alt.
+func keysOf(msg tea.KeyMsg) (keys []string) {
+	switch {
+	case msg.Paste:
+		return nil // a mouse's slip should unplug no card
+	case msg.Type != tea.KeyRunes:
+		return []string{msg.String()}
+	case msg.Alt:
+		keys = append(keys, "esc")
+	}
+	for _, r := range msg.Runes {
+		keys = append(keys, string(r))
+	}
+	return keys
 }
 
 // take makes the newest snapshot the current one.

@@ -136,6 +136,23 @@ func TestStripeKeysAskForBlocks(t *testing.T) {
 	press(m, "t", "right", "tab", "enter")
 }
 
+// Keys that are typed faster than they are read all count; a paste does not.
+func TestKeysTypedFast(t *testing.T) {
+	m := opened(Options{}, healthy(8))
+	m.Update(tea.KeyMsg{Type: tea.KeyRunes, Runes: []rune("lljt")})
+	if m.view.Selected != 6 || m.view.Page != StripePage {
+		t.Errorf("card %d on page %d", m.view.Selected, m.view.Page)
+	}
+	m.Update(tea.KeyMsg{Type: tea.KeyRunes, Runes: []rune("h"), Alt: true})
+	m.Update(tea.KeyMsg{Type: tea.KeyRunes, Runes: []rune("eq"), Paste: true})
+	if m.view.Selected != 5 || m.view.Page != CardsPage {
+		t.Errorf("card %d on page %d", m.view.Selected, m.view.Page)
+	}
+	if _, quit := m.Update(tea.KeyMsg{Type: tea.KeyRunes, Runes: []rune("lq")}); quit == nil {
+		t.Error("q among others does not quit")
+	}
+}
+
 func TestHistoryIsBounded(t *testing.T) {
 	m := opened(Options{}, healthy(3))
 	for range 3 * maxHistory {

@@ -58,7 +58,7 @@ func (p *picture) stripePage(a area) {
 // answer says in words how the block was read last.
 func (p *picture) answer(s *metrics.Stripe) string {
 	if s.Read.IsZero() {
-		return "It has not been read while somebody watched."
+		return "It is not the block that was read last: who would answer is not known."
 	}
 	ago := lasting(p.Time.Sub(s.Read).Seconds())
 	if s.Memory {
