@@ -2,7 +2,6 @@ package daemon
 
 import (
 	"context"
-	"fmt"
 	"log/slog"
 	"net/http"
 	"slices"
@@ -85,6 +84,7 @@ type keeping struct {
 	slog.Handler
 	events       *events
 	node, volume string // of the logger
+	details      string // likewise, of its other attributes
 }
 
 // keepEvents returns a logger that tells events too what it logs from info up.
@@ -109,25 +109,29 @@ func (k keeping) Handle(ctx context.Context, r slog.Record) error {
 }
 
 func (k keeping) event(r slog.Record) kept {
-	var text strings.Builder
-	text.WriteString(r.Message)
 	r.Attrs(func(a slog.Attr) bool {
-		switch a.Key {
-		case "node":
-			k.node = a.Value.String()
-		case "volume":
-			k.volume = a.Value.String()
-		case "error":
-			fmt.Fprintf(&text, ": %s", a.Value)
-		default:
-			fmt.Fprintf(&text, ", %s %s", strings.ReplaceAll(a.Key, "_", " "), readable(a))
-		}
+		k.take(a)
 		return true
 	})
 	return kept{message: r.Message, Event: metrics.Event{
 		Time: r.Time, Level: levelName(r.Level), Node: k.node, Volume: k.volume,
-		Text: printable(text.String(), maxEventText),
+		Text: printable(r.Message+k.details, maxEventText),
 	}}
+}
+
+// take enters an attribute of the logger or of the record.
+func (k *keeping) take(a slog.Attr) {
+	switch a.Key {
+	case "node":
+		k.node = a.Value.String()
+	case "volume":
+		k.volume = a.Value.String()
+	case "error":
+		k.details += ": " + a.Value.String()
+	case "addr": // the node's name says enough
+	default:
+		k.details += ", " + strings.ReplaceAll(a.Key, "_", " ") + " " + readable(a)
+	}
 }
 
 // readable says a value to people.
@@ -173,12 +177,7 @@ func printable(text string, limit int) string {
 // WithAttrs implements slog.Handler.
 func (k keeping) WithAttrs(attrs []slog.Attr) slog.Handler {
 	for _, a := range attrs {
-		switch a.Key {
-		case "node":
-			k.node = a.Value.String()
-		case "volume":
-			k.volume = a.Value.String()
-		}
+		k.take(a)
 	}
 	k.Handler = k.Handler.WithAttrs(attrs)
 	return k

@@ -30,15 +30,15 @@ func TestEventsAreWhatTheLogTells(t *testing.T) {
 	log := keepEvents(plain, &kept)
 	log.Debug("nobody cares")
 	log.Info("node is in", "volume", "films", "node", "pi3")
-	films := log.With("volume", "films").With("client", "x")
+	films := log.With("volume", "films").With("addr", "x")
 	films.Warn("node does not answer", "node", "pi4", "error", errors.New("gone\x1b[2J\n"))
 	films.Info("node is resynced", "node", "pi4", "blocks", 12, "bytes", 3<<20, "took", 1234567*time.Microsecond)
-	films.WithGroup("g").Error("bad", "again_in", time.Second)
+	films.With("client", "x").Error("bad", "again_in", time.Second)
 	want := []string{
 		"info pi3 films| node is in",
 		"warn pi4 films| node does not answer: gone[2J",
 		"info pi4 films| node is resynced, blocks 12, bytes 3 MiB, took 1.235s",
-		"error  films| bad, again in 1s",
+		"error  films| bad, client x, again in 1s",
 	}
 	if got := kept.lines(); strings.Join(got, "\n") != strings.Join(want, "\n") {
 		t.Errorf("kept\n%s", strings.Join(got, "\n"))

@@ -3,7 +3,6 @@ package daemon
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"net/http"
 	"sync"
@@ -132,37 +131,30 @@ func (a *admin) showLive(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Content-Type", "text/event-stream")
 	w.Header().Set("Cache-Control", "no-store")
 	s := stream{w, http.NewResponseController(w)}
-	if s.begin() != nil {
-		return
-	}
+	err = s.send(": %s\n\n", "pictures of the cluster follow")
 	alive := time.NewTicker(keepAlive)
 	defer alive.Stop()
 	for err == nil {
 		select {
 		case text := <-v:
-			err = s.send("data: %s\n\n", text)
+			err = s.send("data: %s\n\n", string(text))
 			alive.Reset(keepAlive)
 		case <-alive.C:
-			err = s.send(": %s\n\n", []byte("still here"))
+			err = s.send(": %s\n\n", "still here")
 		case <-r.Context().Done():
 			return
 		}
 	}
 }
 
-// stream is an answer without end. The server's limits are for a whole answer;
-// here each piece has its own.
+// stream is an answer without end. The server's limit is for a whole answer;
+// here each piece has one.
 type stream struct {
 	http.ResponseWriter
 	control *http.ResponseController
 }
 
-func (s stream) begin() error {
-	err := s.control.SetReadDeadline(time.Time{})
-	return errors.Join(err, s.send(": %s\n\n", []byte("pictures of the cluster follow")))
-}
-
-func (s stream) send(format string, text []byte) error {
+func (s stream) send(format, text string) error {
 	if err := s.control.SetWriteDeadline(time.Now().Add(adminPatience)); err != nil {
 		return err
 	}
