@@ -180,19 +180,31 @@ func (a *Array) suspect(late []*fetch) {
 	defer a.mu.Unlock()
 	a.hedged++
 	for _, f := range late {
-		if !f.suspect {
-			f.suspected = [2]time.Time{time.Now(), f.suspected[0]}
-		}
 		f.suspect = true
 	}
 }
 
-// slowFor is how long a node that came under suspicion twice counts as slow.
-// Once may happen to any card; a slow one is suspected again after each
-// heartbeat.
-const slowFor = 2 * time.Second
+const (
+	// strainOver is how many heartbeats a node's strain is taken over, half a
+	// second of them; a slow node's take longer.
+	strainOver = 5
 
-func (p *peer) slowLocked() bool { return p.up && time.Since(p.suspected[1]) < slowFor }
+	// slowStrain is when a node counts as slow. A read that is late happens to
+	// any card; a slow one is suspected again after each heartbeat.
+	slowStrain = 0.5
+)
+
+// strainLocked takes note, at an answered heartbeat, of whether the node was
+// under suspicion.
+func (p *peer) strainLocked() {
+	suspect := 0.0
+	if p.suspect {
+		suspect = 1
+	}
+	p.strain += (suspect - p.strain) / strainOver
+}
+
+func (p *peer) slowLocked() bool { return p.up && p.strain > slowStrain }
 
 // hedge is a second reading of spans, into buffers of its own.
 type hedge struct {

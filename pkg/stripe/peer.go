@@ -30,17 +30,17 @@ type peer struct {
 	dirty chan struct{} // of 1: there may be something to sync
 
 	// Guarded by array.mu:
-	up        bool          // the last heartbeat was answered, by a card that may be used
-	answered  time.Duration // when the newest heartbeat was sent that was answered
-	closed    bool          // the last heartbeat failed at once
-	unfit     *unfit        // why the card cannot be used as it is; nil when it can
-	blank     chunk.StoreID // a new card that takes over the node's id; zero: the recorded one
-	trouble   string        // what was last logged of the node; empty when it is well
-	latency   latency       // of its reads
-	suspect   bool          // a read of it was late, and no heartbeat was answered since
-	suspected [2]time.Time  // when it last came under suspicion, and the time before
-	pursuits  int           // changes of repair under way
-	strays    int           // of these, what nobody waits for
+	up       bool          // the last heartbeat was answered, by a card that may be used
+	answered time.Duration // when the newest heartbeat was sent that was answered
+	closed   bool          // the last heartbeat failed at once
+	unfit    *unfit        // why the card cannot be used as it is; nil when it can
+	blank    chunk.StoreID // a new card that takes over the node's id; zero: the recorded one
+	trouble  string        // what was last logged of the node; empty when it is well
+	latency  latency       // of its reads
+	suspect  bool          // a read of it was late, and no heartbeat was answered since
+	strain   float64       // of the last heartbeats, the share before which a read was late
+	pursuits int           // changes of repair under way
+	strays   int           // of these, what nobody waits for
 }
 
 func newPeer(a *Array, n int, o *opening) *peer {
@@ -149,6 +149,7 @@ func (p *peer) alive(sent time.Duration, pulse chunk.Pulse) {
 		p.trouble = ""
 		a.opts.Logger.Info("node answers", "volume", a.sb.Name, "node", p.ID)
 	}
+	p.strainLocked()
 	p.answered, p.closed, p.suspect = sent, false, false
 	a.renewLocked()
 	poke(p.work)

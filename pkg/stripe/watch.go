@@ -50,6 +50,7 @@ func (a *Array) diagnose(d *cluster.Detector) []int {
 // what their cards show. Only when that is durable are their chunks placed on
 // spares, so that W cannot pass what they missed before (I1).
 func (a *Array) declareOut(nodes []int) {
+	before := a.superblock()
 	err := a.update(a.life, func(sb *cluster.Superblock) {
 		for _, n := range nodes {
 			m := &sb.Nodes[n]
@@ -64,12 +65,22 @@ func (a *Array) declareOut(nodes []int) {
 	})
 	a.forgive()
 	for _, n := range nodes {
-		id := a.peers[n].ID
-		if err == nil {
-			a.opts.Logger.Warn("node is out", "volume", a.superblock().Name, "node", id)
-		} else if !errors.Is(err, context.Canceled) {
-			a.opts.Logger.Error("declaring a node out", "volume", a.superblock().Name, "node", id, "error", err)
-		}
+		a.tellOut(n, before.Nodes[n], err)
+	}
+}
+
+// tellOut logs what declareOut has recorded of a node.
+func (a *Array) tellOut(n int, before cluster.Member, err error) {
+	sb := a.superblock()
+	log := a.opts.Logger.With("volume", sb.Name, "node", before.ID)
+	switch {
+	case err != nil && !errors.Is(err, context.Canceled):
+		log.Error("declaring a node out", "error", err)
+	case err != nil || sb.Nodes[n] == before:
+	case before.State == cluster.In:
+		log.Warn("node is out")
+	default:
+		log.Warn("node came back with less than it had", "since", sb.Nodes[n].Since)
 	}
 }
 
