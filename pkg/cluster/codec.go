@@ -16,9 +16,10 @@ const (
 	perNode = 53 // a node without the bytes of its id
 	sumSize = 4
 
-	flagDeleted = 1
-	flagClean   = 2
-	flagBehind  = 1
+	flagDeleted   = 1
+	flagClean     = 2
+	flagWriteback = 4
+	flagBehind    = 1
 )
 
 // ErrFormat means that a superblock was written by a program with another
@@ -47,7 +48,7 @@ func (s *Superblock) Encode() chunk.Superblock {
 func (s *Superblock) body() []byte {
 	be := binary.BigEndian
 	b := append(make([]byte, 0, 1024), magic...)
-	b = append(b, format, flag(s.Deleted, flagDeleted)|flag(s.Clean, flagClean))
+	b = append(b, format, flag(s.Deleted, flagDeleted)|flag(s.Clean, flagClean)|flag(s.Writeback, flagWriteback))
 	b = be.AppendUint16(b, uint16(len(s.Nodes)))
 	b = append(b, s.Volume[:]...)
 	b = be.AppendUint64(b, s.Number)
@@ -128,7 +129,7 @@ func decodeBody(body []byte) (*Superblock, error) {
 func decodeFields(b []byte) (*Superblock, error) {
 	be := binary.BigEndian
 	flags, nodes, name := b[5], int(be.Uint16(b[6:])), int(be.Uint16(b[50:]))
-	if flags&^(flagDeleted|flagClean) != 0 {
+	if flags&^(flagDeleted|flagClean|flagWriteback) != 0 {
 		return nil, fmt.Errorf("flags %#x are unknown", flags)
 	}
 	if nodes > chunk.MaxNodes || name > chunk.MaxName || len(b) < fixed+name+nodes*perNode {
@@ -140,6 +141,8 @@ func decodeFields(b []byte) (*Superblock, error) {
 		Epoch:   be.Uint32(b[32:]),
 		Deleted: flags&flagDeleted != 0,
 		Clean:   flags&flagClean != 0,
+
+		Writeback: flags&flagWriteback != 0,
 		Geometry: Geometry{
 			Size:      int64(be.Uint64(b[36:])),
 			BlockSize: int(be.Uint32(b[44:])),

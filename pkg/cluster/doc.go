@@ -43,7 +43,7 @@
 //
 //	 0  4  magic "RZSB"
 //	 4  1  format, 1
-//	 5  1  flags: 1 deleted, 2 clean
+//	 5  1  flags: 1 deleted, 2 clean, 4 writeback
 //	 6  2  number of nodes
 //	 8 16  volume
 //	24  8  number

@@ -61,6 +61,7 @@ type Superblock struct {
 	Watermark   chunk.Version
 	Incarnation uint32 // raised when an opening may have lost replied writes
 	Clean       bool   // the last gateway flushed and closed
+	Writeback   bool   // the gateway of this epoch replies before its nodes have what is written
 	Generation  uint32 // of the node list
 	Nodes       []Member
 }

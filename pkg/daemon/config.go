@@ -111,6 +111,10 @@ type GatewayConfig struct {
 	// SyncEvery is how often the gateway syncs by itself. Default "2s".
 	// Longer spans need more memory; what was flushed is durable either way.
 	SyncEvery Duration `toml:"sync_every"`
+	// Writeback has a write replied to as soon as this process has it, before
+	// the nodes do. Default false. Faster for one writer at a time, but what
+	// was not flushed is lost with this process.
+	Writeback bool `toml:"writeback"`
 	// RebuildAfter is how long a node must be away before its chunks are put
 	// onto the others. Default "5m". Too short, and every restart moves data.
 	RebuildAfter Duration `toml:"rebuild_after"`

@@ -101,6 +101,7 @@ func newGateway(config *GatewayConfig, creds chunkrpc.Credentials, logger *slog.
 		options: stripe.Options{
 			NodeTimeout: time.Duration(config.NodeTimeout),
 			SyncEvery:   time.Duration(config.SyncEvery),
+			Writeback:   config.Writeback,
 			Memory:      int64(config.Memory),
 			Clock:       boottime,
 			Logger:      logger,

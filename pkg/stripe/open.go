@@ -250,10 +250,10 @@ func (o *opening) judgeNodes() error {
 			m.State, m.Since = cluster.Out, o.watermark
 		}
 	}
-	if !sb.Clean && lost > sb.Geometry.Parity {
+	if !sb.Clean && (sb.Writeback || lost > sb.Geometry.Parity) {
 		sb.Incarnation++
 	}
-	sb.Clean = false
+	sb.Clean, sb.Writeback = false, o.opts.Writeback
 	if in := sb.CountIn(); in < sb.MinIn() {
 		return fmt.Errorf("%d of the %d up-to-date nodes needed answer: %w", in, sb.MinIn(), ErrTooFewNodes)
 	}

@@ -37,6 +37,12 @@ type Options struct {
 	// them. Default 64 MiB, at least four stripes.
 	Memory int64
 
+	// Writeback has a write return as soon as this process has it: what was
+	// not flushed is lost with the process, and the next opening raises the
+	// volume's incarnation unless it was closed. Default: a write returns when
+	// its holders have it.
+	Writeback bool
+
 	// Clock is a clock that never goes back and counts the time that the
 	// machine was suspended; the lease depends on it. Default: Go's monotonic
 	// clock, which does not count suspension.

@@ -96,11 +96,12 @@ func (a *Array) awaitReplied(ctx context.Context, spans []*span) error {
 	return nil
 }
 
-// unreplied returns the newest version of a block if its holders lack it.
+// unreplied returns the newest version of a block if its holders lack it. In
+// writeback mode nobody was promised that they have it.
 func (a *Array) unreplied(block uint64) *write {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if w := a.ledger.latest[block]; w != nil && !w.isReplied() {
+	if w := a.ledger.latest[block]; w != nil && !w.isReplied() && !a.opts.Writeback {
 		return w
 	}
 	return nil

@@ -14,7 +14,7 @@ import (
 const recordOverhead = 256
 
 // WriteBlock writes a whole block and returns when every holder has it in
-// memory. data becomes the array's for ever: it must not be changed any more.
+// memory, or, with Options.Writeback, when this process has. data becomes the array's for ever: it must not be changed any more.
 // Errors: ErrNoSpace (nothing was written), ErrTooFewNodes when ctx ended
 // first (it may be applied, whole, before any later write), ErrDeposed.
 func (a *Array) WriteBlock(ctx context.Context, block uint64, data []byte) error {
@@ -45,6 +45,9 @@ func (a *Array) Discard(ctx context.Context, block uint64) error {
 func (a *Array) Flush(ctx context.Context) error {
 	a.mu.Lock()
 	newest := a.ledger.replied
+	if a.opts.Writeback {
+		newest = a.newestLocked()
+	}
 	a.mu.Unlock()
 	if err := a.enter(ctx); err != nil {
 		return fmt.Errorf("flush: %w", err)
@@ -80,11 +83,15 @@ const (
 )
 
 // write gives the chunks (nil: a tombstone) a version, and waits for its
-// holders. The version is settled whether or not somebody still waits.
+// holders, unless the volume is in writeback mode. The version is settled
+// whether or not somebody still waits.
 func (a *Array) write(ctx context.Context, block uint64, chunks [][]byte, s space) error {
 	w, err := a.admit(ctx, block, chunks, s)
 	if err != nil {
 		return fmt.Errorf("write block %d: %w", block, err)
+	}
+	if a.opts.Writeback {
+		return nil
 	}
 	select {
 	case <-w.replied:

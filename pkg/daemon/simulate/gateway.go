@@ -53,6 +53,8 @@ func (h *history) open(ctx context.Context) (*gateway, error) {
 		Nodes: g.lines.nodes, Logger: h.logger(g.name),
 		Memory: 16 * blockSize, // small, so that writers meet the bound
 		Clock:  h.clock(time.Duration(h.starts) * time.Hour),
+
+		Writeback: h.writeback,
 	}
 	for {
 		attempt, cancel := context.WithTimeout(ctx, openPatience)

@@ -46,6 +46,8 @@ type history struct {
 	rng   *rand.Rand // of the schedule: one goroutine uses it
 	limit int        // how many nodes may be ailing at once
 
+	writeback bool // gateways reply before their nodes do
+
 	fates   func() chunktest.Fate
 	fateMu  sync.Mutex // guards fateRng
 	fateRng *rand.Rand
@@ -92,6 +94,7 @@ func newHistory(seed uint64, opts Options) *history {
 		shelf: newShelf(&journal{start: time.Now()}, n),
 		model: newModel(blocks * blockSize), rng: rng,
 		limit:       []int{1, 2, 2, 2, 3, n}[rng.IntN(6)],
+		writeback:   seed%5 == 4,
 		fateRng:     rand.New(rand.NewPCG(seed, 2)),
 		stopClients: make(chan struct{}),
 		tally:       map[string]int{}, faults: map[string]int{},
@@ -99,7 +102,8 @@ func newHistory(seed uint64, opts Options) *history {
 	if rng.IntN(2) == 0 {
 		h.fates = h.drawFate
 	}
-	h.note("seed %d: %d nodes, up to %d ailing at once, strays %v", seed, n, h.limit, h.fates != nil)
+	h.note("seed %d: %d nodes, up to %d ailing at once, strays %v, writeback %v",
+		seed, n, h.limit, h.fates != nil, h.writeback)
 	return h
 }
 
