@@ -74,9 +74,9 @@ var mutants = []mutant{
 		nil,
 	},
 	{
-		"a tombstone dropped while a repair is under way", "stripe/reclaim.go",
-		"		case p.strays > 0:",
-		"		case false:",
+		"a repair that was given up forgotten", "stripe/stray.go",
+		"	one.left = true\n	p.strays++\n",
+		"",
 		nil,
 	},
 	{
