@@ -300,6 +300,14 @@ func (w *write) isReplied() bool {
 	}
 }
 
+// whole reports whether every version that was replied to is, for all that is
+// known, still on all its holders.
+func (l *ledger) whole() bool {
+	return !slices.ContainsFunc(l.writes, func(w *write) bool {
+		return w.isReplied() && !w.reached(acknowledged, l.writeQuorum)
+	})
+}
+
 // take removes and returns the next batch for a node, within the bounds given.
 // Copies that are not wanted there any more are left out.
 func (l *ledger) take(n int, maxOps, maxBytes int) []item {

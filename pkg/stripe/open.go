@@ -75,6 +75,9 @@ func (a *Array) takeOffice(ctx context.Context, o *opening, wasClean bool) error
 	if err := a.recover(ctx, o); err != nil {
 		return err
 	}
+	if err := a.noteRestarts(ctx); err != nil {
+		return err
+	}
 	if wasClean {
 		return nil
 	}
@@ -88,6 +91,18 @@ func (a *Array) takeOffice(ctx context.Context, o *opening, wasClean bool) error
 	case <-ctx.Done():
 		return ctx.Err()
 	}
+}
+
+// noteRestarts records which start each node is known by, if that has changed:
+// what earlier ones had in memory is on the nodes again.
+func (a *Array) noteRestarts(ctx context.Context) error {
+	a.mu.Lock()
+	restarts := a.restartsLocked()
+	a.mu.Unlock()
+	if !restarts {
+		return nil
+	}
+	return a.update(ctx, func(*cluster.Superblock) {})
 }
 
 // ask calls f for each node at once, with a bound on each call, and waits for

@@ -36,13 +36,17 @@ func (a *Array) update(ctx context.Context, change func(*cluster.Superblock)) er
 	return nil
 }
 
-// draft returns the next superblock.
+// draft returns the next superblock. It takes note of a node's new start only
+// when nothing that was replied to lacks a chunk: the next opening counts the
+// starts that it does not know, and what those nodes have lost from memory must
+// be on others, or there again, before it is told not to.
 func (a *Array) draft(change func(*cluster.Superblock)) *cluster.Superblock {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	next := a.sb.Clone()
+	whole := !a.recovering && a.ledger.whole()
 	for i, p := range a.peers {
-		if p.up {
+		if p.up && whole {
 			next.Nodes[i].Instance = a.ledger.nodes[i].instance
 		}
 		next.Nodes[i].Mark = max(next.Nodes[i].Mark, a.ledger.nodes[i].mark)
