@@ -47,12 +47,13 @@ const (
 	// entries, a few MiB.
 	window = 8192
 
-	// workers is how many blocks are mended at once: enough to fill a
-	// 100 Mbit/s card, and a small share of what clients keep under way.
+	// workers is how many batches of blocks are mended at once: while one waits
+	// for its node others read and compute, and it is a small share of what
+	// clients keep under way.
 	workers = 4
 
 	// burst is what repair may write at once whatever its limit: more than
-	// any block.
+	// any batch.
 	burst = 4 * chunk.MaxBlockSize
 )
 
@@ -332,9 +333,13 @@ func (m *Manager) reclaimAll(ctx context.Context) {
 		found, err = m.array.Tombstones(ctx, first, end)
 		return slices.Sorted(maps.Keys(found)), err
 	}
-	err := m.walk(ctx, tombstones, func(ctx context.Context, block uint64) (int64, error) {
-		return 0, m.array.Reclaim(ctx, block, found[block])
-	})
+	err := m.walk(ctx, tombstones, mender{stripe.ReclaimBatch, func(ctx context.Context, blocks []uint64) (int64, error) {
+		some := map[uint64]chunk.Version{}
+		for _, block := range blocks {
+			some[block] = found[block]
+		}
+		return 0, m.array.Reclaim(ctx, some)
+	}})
 	if done := m.end(); err != nil {
 		m.opts.Logger.Warn("reclaiming tombstones stopped, it will go on", "error", err)
 	} else if done.DoneBlocks > 0 {

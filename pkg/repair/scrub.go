@@ -35,7 +35,7 @@ func (m *Manager) scrubAll(ctx context.Context) {
 	m.mu.Unlock()
 	m.begin(scrub, "")
 	occupied := func(first, end uint64) ([]uint64, error) { return m.array.Occupied(ctx, first, end) }
-	err := m.walk(ctx, occupied, m.verify)
+	err := m.walk(ctx, occupied, m.verifier())
 	done := m.end()
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -49,14 +49,18 @@ func (m *Manager) scrubAll(ctx context.Context) {
 		"failed", len(m.scrub.Failed), "took", m.scrub.Ended.Sub(m.scrub.Started))
 }
 
-// verify heals a block of whatever is wrong. What cannot be healed is reported,
-// and the scrub goes on.
-func (m *Manager) verify(ctx context.Context, block uint64) (int64, error) {
-	nodes := m.array.Status().Superblock
-	how := stripe.Healing{Node: stripe.AllNodes, Verify: true, Spares: nodes.CountIn() == len(nodes.Nodes)}
-	wounds, bytes, err := m.array.Heal(ctx, block, how)
-	m.report(wounds, err)
-	return bytes, ctx.Err()
+// verifier returns a mender that heals blocks of whatever is wrong. What cannot
+// be healed is reported, and the scrub goes on.
+func (m *Manager) verifier() mender {
+	return mender{m.array.HealBatch(), func(ctx context.Context, blocks []uint64) (bytes int64, _ error) {
+		nodes := m.array.Status().Superblock
+		how := stripe.Healing{Node: stripe.AllNodes, Verify: true, Spares: nodes.CountIn() == len(nodes.Nodes)}
+		for _, h := range m.array.HealAll(ctx, blocks, how) {
+			bytes += h.Bytes
+			m.report(h.Wounds, h.Err)
+		}
+		return bytes, ctx.Err()
+	}}
 }
 
 // report adds what a scrub found in a block.

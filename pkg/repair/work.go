@@ -2,6 +2,7 @@ package repair
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -100,12 +101,15 @@ func (m *Manager) end() Progress {
 // finder returns the blocks of a window that a job must mend.
 type finder func(first, end uint64) ([]uint64, error)
 
-// mender mends one block and returns the bytes that it wrote.
-type mender func(ctx context.Context, block uint64) (int64, error)
+// mender mends some blocks together and returns the bytes that it wrote.
+type mender struct {
+	batch int // how many at most
+	mend  func(ctx context.Context, blocks []uint64) (int64, error)
+}
 
 // walk mends, window by window, the blocks that find returns. Any job but a
 // resync stops with errPreempted when a node has returned.
-func (m *Manager) walk(ctx context.Context, find finder, mend mender) error {
+func (m *Manager) walk(ctx context.Context, find finder, how mender) error {
 	total := m.array.Geometry().Blocks()
 	for first := uint64(0); first < total; first += window {
 		if m.preempted() {
@@ -116,7 +120,7 @@ func (m *Manager) walk(ctx context.Context, find finder, mend mender) error {
 			return err
 		}
 		m.found(len(blocks), float64(first+window)/float64(total))
-		if err := m.each(ctx, blocks, mend); err != nil {
+		if err := m.each(ctx, blocks, how); err != nil {
 			return err
 		}
 	}
@@ -125,10 +129,15 @@ func (m *Manager) walk(ctx context.Context, find finder, mend mender) error {
 
 // healer returns a mender that heals so.
 func (m *Manager) healer(how stripe.Healing) mender {
-	return func(ctx context.Context, block uint64) (int64, error) {
-		_, bytes, err := m.array.Heal(ctx, block, how)
+	return mender{m.array.HealBatch(), func(ctx context.Context, blocks []uint64) (bytes int64, err error) {
+		for _, h := range m.array.HealAll(ctx, blocks, how) {
+			bytes += h.Bytes
+			if err == nil {
+				err = h.Err // one tells enough
+			}
+		}
 		return bytes, err
-	}
+	}}
 }
 
 // found adds blocks to the work known of, and guesses the rest from the share
@@ -142,29 +151,29 @@ func (m *Manager) found(blocks int, share float64) {
 
 // each mends every block, some at once, while repair is not paused, and no
 // faster than its limit.
-func (m *Manager) each(ctx context.Context, blocks []uint64, mend mender) error {
+func (m *Manager) each(ctx context.Context, blocks []uint64, how mender) error {
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(workers)
-	for _, block := range blocks {
+	for batch := range slices.Chunk(blocks, how.batch) {
 		group.Go(func() error {
 			if err := m.mayGo(ctx); err != nil {
 				return err
 			}
-			bytes, err := mend(ctx, block)
+			bytes, err := how.mend(ctx, batch)
 			if err != nil {
 				return err
 			}
-			m.did(bytes)
+			m.did(len(batch), bytes)
 			return m.limiter.WaitN(ctx, int(min(bytes, burst)))
 		})
 	}
 	return group.Wait()
 }
 
-func (m *Manager) did(bytes int64) {
+func (m *Manager) did(blocks int, bytes int64) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.job.DoneBlocks++
+	m.job.DoneBlocks += blocks
 	m.job.Bytes += bytes
 }
 

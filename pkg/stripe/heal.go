@@ -35,32 +35,80 @@ type Wound struct {
 	Cause string // "missing", "stale", "damaged", "unknown version", "not needed"
 }
 
-// Heal brings one block to what its nodes should hold: the current version on
-// each home that is in or follows, on spares where asked. Current is what the
-// homes that are in say; the opinion of a node that returns never counts (I4).
-// What Heal writes is durable after the node's next Sync. It returns what it
-// mended, and the bytes written. Errors: ErrTooFewNodes, ErrUnreadable.
-func (a *Array) Heal(ctx context.Context, block uint64, how Healing) ([]Wound, int64, error) {
-	release, err := a.quiet(ctx, block)
-	if err != nil {
-		return nil, 0, fmt.Errorf("heal block %d: %w", block, err)
-	}
-	defer release()
-	h := &healer{Array: a, Healing: how, block: block, held: map[slot]chunk.Chunk{}}
-	if err := h.run(ctx); err != nil {
-		return h.wounds, h.bytes, fmt.Errorf("heal block %d: %w", block, err)
-	}
-	return h.wounds, h.bytes, nil
+// Healed is what became of one block.
+type Healed struct {
+	Block  uint64
+	Wounds []Wound // mended
+	Bytes  int64   // written
+	Err    error   // why something of it could not be mended
 }
 
-// quiet keeps writers of the block waiting until release is called, and waits
-// until all its versions are settled.
-func (a *Array) quiet(ctx context.Context, block uint64) (release func(), err error) {
+const (
+	// healBlocks and healBytes bound what is healed together: enough that the
+	// time of a request does not matter, and little enough that a client's
+	// write of one of the blocks waits for no more than a busy card takes.
+	healBlocks = 32
+	healBytes  = 256 << 10
+)
+
+// HealBatch returns how many blocks HealAll should be given at once.
+func (a *Array) HealBatch() int {
+	return min(max(healBytes/a.geo.ChunkSize(), 1), healBlocks)
+}
+
+// Heal is HealAll for one block. Errors: ErrTooFewNodes, ErrUnreadable,
+// ErrInterrupted.
+func (a *Array) Heal(ctx context.Context, block uint64, how Healing) ([]Wound, int64, error) {
+	h := a.HealAll(ctx, []uint64{block}, how)[0]
+	return h.Wounds, h.Bytes, h.Err
+}
+
+// HealAll brings blocks to what their nodes should hold: the current version on
+// each home that is in or follows, on spares where asked. Current is what the
+// homes that are in say; the opinion of a node that returns never counts (I4).
+// What it writes is durable after the node's next Sync. Writers of the blocks
+// wait meanwhile. It returns what became of each block, in order.
+func (a *Array) HealAll(ctx context.Context, blocks []uint64, how Healing) []Healed {
+	w := &ward{Array: a, Healing: how}
+	for _, block := range blocks {
+		w.patients = append(w.patients, &patient{
+			Healed: Healed{Block: block}, held: map[slot]finding{}, shards: make([][]byte, a.geo.Width()),
+		})
+	}
+	release, err := a.quiet(ctx, blocks)
+	if err == nil {
+		w.run(ctx)
+		release()
+	} else {
+		w.fail(w.patients, err)
+	}
+	healed := make([]Healed, len(w.patients))
+	for i, p := range w.patients {
+		healed[i] = p.Healed
+		if p.Err != nil {
+			healed[i].Err = fmt.Errorf("heal block %d: %w", p.Block, p.Err)
+		}
+	}
+	return healed
+}
+
+// quiet keeps writers of the blocks waiting until release is called, and waits
+// until all their versions are settled.
+func (a *Array) quiet(ctx context.Context, blocks []uint64) (release func(), err error) {
+	// Where too few nodes are in W stands still; who waits could be the one
+	// that is to bring another in.
+	ctx, cancel := context.WithTimeout(ctx, syncPatience*a.opts.NodeTimeout)
+	defer cancel()
+	if err := a.settleBlocks(ctx, blocks); err != nil { // first, so that writers wait less
+		return nil, err
+	}
 	if err := a.await(ctx, "waiting for the block", func() bool {
-		if a.healing[block] {
+		if slices.ContainsFunc(blocks, func(b uint64) bool { return a.healing[b] }) {
 			return false
 		}
-		a.healing[block] = true
+		for _, b := range blocks {
+			a.healing[b] = true
+		}
 		return true
 	}); err != nil {
 		return nil, err
@@ -68,20 +116,29 @@ func (a *Array) quiet(ctx context.Context, block uint64) (release func(), err er
 	release = func() {
 		a.mu.Lock()
 		defer a.mu.Unlock()
-		delete(a.healing, block)
+		for _, b := range blocks {
+			delete(a.healing, b)
+		}
 		a.broadcastLocked()
 	}
-	a.mu.Lock()
-	newest := a.ledger.watermark
-	if w := a.ledger.latest[block]; w != nil {
-		newest = w.version
-	}
-	a.mu.Unlock()
-	if err := a.settle(ctx, newest); err != nil {
+	if err := a.settleBlocks(ctx, blocks); err != nil {
 		release()
 		return nil, err
 	}
 	return release, nil
+}
+
+// settleBlocks waits until all versions that the blocks have now are settled.
+func (a *Array) settleBlocks(ctx context.Context, blocks []uint64) error {
+	a.mu.Lock()
+	newest := a.ledger.watermark
+	for _, b := range blocks {
+		if w := a.ledger.latest[b]; w != nil {
+			newest = max(newest, w.version)
+		}
+	}
+	a.mu.Unlock()
+	return a.settle(ctx, newest)
 }
 
 // slot is a place where a chunk can be.
@@ -90,141 +147,133 @@ type slot struct {
 	index uint8
 }
 
-// healer mends one block.
-type healer struct {
+// finding is what a slot holds.
+type finding struct {
+	chunk.Chunk
+	data []byte // of a chunk that is present, where the survey reads them whole
+}
+
+// patient is one block that is healed.
+type patient struct {
+	Healed
+	wanted  []slot           // to be brought up to date
+	useful  []slot           // all that should be held
+	held    map[slot]finding // what the nodes that answered hold
+	current chunk.Chunk      // what the block should be
+	cures   []cure
+	shards  [][]byte // its content, as far as the cures need it
+}
+
+// cure is what makes a slot right.
+type cure struct {
+	*patient
+	at    slot
+	cause string
+	ops   []chunk.Op
+}
+
+// ward is the blocks that are healed together.
+type ward struct {
 	*Array
 	Healing
-	block   uint64
-	held    map[slot]chunk.Chunk // what the nodes that answered hold
-	current chunk.Chunk          // what the block should be
-	chunks  [][]byte             // its content, once fetched
-	wounds  []Wound
-	bytes   int64
+	patients []*patient
 }
 
-func (h *healer) run(ctx context.Context) error {
-	wanted, useful := h.plan()
-	if err := h.survey(ctx); err != nil {
-		return err
+// fail notes why patients cannot be healed.
+func (w *ward) fail(patients []*patient, err error) {
+	for _, p := range patients {
+		p.Err = errors.Join(p.Err, err)
 	}
-	if err := h.judge(); err != nil {
-		return err
-	}
-	var errs []error
-	for _, at := range wanted {
-		errs = append(errs, h.mend(ctx, at))
-	}
-	if err := errors.Join(errs...); err != nil {
-		return err
-	}
-	if h.Spares {
-		return h.drop(ctx, useful)
-	}
-	return nil
 }
 
-// plan returns the slots to bring up to date, and all that should be held.
-func (h *healer) plan() (wanted, useful []slot) {
-	placed := h.place.Place(h.block)
-	for i, n := range h.duties(h.block) {
+func (w *ward) run(ctx context.Context) {
+	for _, p := range w.patients {
+		w.plan(p)
+	}
+	if err := w.survey(ctx); err != nil {
+		w.fail(w.patients, err)
+		return
+	}
+	var cures []cure
+	for _, p := range w.patients {
+		if err := w.judge(p); err != nil {
+			w.fail([]*patient{p}, err)
+			continue
+		}
+		w.diagnose(p)
+	}
+	w.fetch(ctx)
+	for _, p := range w.patients {
+		for _, c := range p.cures {
+			if err := w.prescribe(ctx, &c); err != nil {
+				w.fail([]*patient{p}, err)
+				break
+			}
+			cures = append(cures, c)
+		}
+	}
+	w.apply(ctx, cures)
+	if w.Spares {
+		w.drop(ctx)
+	}
+}
+
+// plan finds the slots to bring up to date, and all that should be held.
+func (w *ward) plan(p *patient) {
+	placed := w.place.Place(p.Block)
+	for i, n := range w.duties(p.Block) {
 		if n == cluster.NoHolder {
 			continue
 		}
 		at := slot{int(n), uint8(i)}
-		useful = append(useful, at)
+		p.useful = append(p.useful, at)
 		home := int(placed[i]) == at.node
-		if h.Node == at.node || h.Node == AllNodes && (home || h.Spares) {
-			wanted = append(wanted, at)
+		if w.Node == at.node || w.Node == AllNodes && (home || w.Spares) {
+			p.wanted = append(p.wanted, at)
 		}
 	}
-	return wanted, useful
-}
-
-// survey asks every node that answers what it holds of the block. What a node
-// with strays holds may not last.
-func (h *healer) survey(ctx context.Context) error {
-	type report struct {
-		gets []chunk.Get
-		got  []chunk.Chunk
-		err  error
-	}
-	reports := make([]report, len(h.peers))
-	var group sync.WaitGroup
-	for i, p := range h.peers {
-		if p.reliable() {
-			group.Go(func() {
-				r := &reports[i]
-				r.gets = h.gets(i)
-				r.got, r.err = p.read(ctx, r.gets)
-			})
-		}
-	}
-	group.Wait()
-	for n, r := range reports {
-		if r.err != nil && !errors.Is(r.err, chunk.ErrUnavailable) {
-			return fmt.Errorf("ask node %s: %w", h.peers[n].ID, r.err)
-		}
-		for i, c := range r.got {
-			h.held[slot{n, r.gets[i].Index}] = c
-		}
-	}
-	return nil
-}
-
-// gets asks for the newest version of each chunk that the node may hold.
-func (h *healer) gets(n int) []chunk.Get {
-	gets := h.mayHold(n, h.block)
-	if h.Verify {
-		for i := range gets {
-			gets[i].Dst = make([]byte, h.geo.ChunkSize())
-		}
-	}
-	return gets
 }
 
 // judge decides what the block should be.
-func (h *healer) judge() error {
-	placed := h.place.Place(h.block)
-	sb := h.superblock()
+func (w *ward) judge(p *patient) error {
+	placed := w.place.Place(p.Block)
+	sb := w.superblock()
 	known := false
-	for at, c := range h.held {
+	for at, c := range p.held {
 		if int(placed[at.index]) == at.node && sb.Nodes[at.node].State == cluster.In {
-			if !known || c.Version > h.current.Version {
-				h.current, known = c, true
+			if !known || c.Version > p.current.Version {
+				p.current, known = c.Chunk, true
 			}
 		}
 	}
 	if !known {
 		return fmt.Errorf("no home that is in answers: %w", ErrTooFewNodes)
 	}
-	for at, c := range h.held { // a damaged record does not tell what it was
-		if c.Version == h.current.Version && c.State == chunk.Tombstone && sb.Nodes[at.node].State == cluster.In {
-			h.current = c
+	for at, c := range p.held { // a damaged record does not tell what it was
+		if c.Version == p.current.Version && c.State == chunk.Tombstone && sb.Nodes[at.node].State == cluster.In {
+			p.current = c.Chunk
 		}
 	}
 	return nil
 }
 
-// mend gives a node the chunk that it should have.
-func (h *healer) mend(ctx context.Context, at slot) error {
-	has, answered := h.held[at]
-	if !answered {
-		return fmt.Errorf("node %s does not answer: %w", h.peers[at.node].ID, ErrInterrupted)
+// diagnose finds the slots that are not as they should be.
+func (w *ward) diagnose(p *patient) {
+	for _, at := range p.wanted {
+		has, answered := p.held[at]
+		if !answered {
+			w.fail([]*patient{p}, fmt.Errorf("node %s does not answer: %w", w.peers[at.node].ID, ErrInterrupted))
+			continue
+		}
+		if cause := p.compare(has.Chunk); cause != "" {
+			p.cures = append(p.cures, cure{patient: p, at: at, cause: cause})
+		}
 	}
-	cause := h.compare(has)
-	if cause == "" {
-		return nil
-	}
-	ops, err := h.cure(ctx, at, has)
-	if err != nil {
-		return err
-	}
-	return h.apply(ctx, at, ops, cause)
 }
 
 // compare says what is wrong with what a slot holds; "" means nothing.
-func (h *healer) compare(has chunk.Chunk) string {
-	same := has.Version == h.current.Version
+func (p *patient) compare(has chunk.Chunk) string {
+	same := has.Version == p.current.Version
 	switch {
 	case has.State == chunk.Damaged:
 		return "damaged"
@@ -232,33 +281,35 @@ func (h *healer) compare(has chunk.Chunk) string {
 		return ""
 	case has.State == chunk.Absent:
 		return "missing"
-	case has.Version > h.current.Version:
+	case has.Version > p.current.Version:
 		return "unknown version"
 	}
 	return "stale"
 }
 
-// cure returns what makes the slot right: a version that nobody else knows is
-// dropped first.
-func (h *healer) cure(ctx context.Context, at slot, has chunk.Chunk) (ops []chunk.Op, err error) {
-	v := h.current.Version
+// prescribe finds what makes the slot right: a version that nobody else knows
+// is dropped first.
+func (w *ward) prescribe(ctx context.Context, c *cure) (err error) {
+	v, has := c.current.Version, c.held[c.at]
 	if has.Version > v {
-		ops = append(ops, chunk.Op{Kind: chunk.OpDrop, Block: h.block, Index: at.index, Version: has.Version})
+		c.ops = append(c.ops, chunk.Op{Kind: chunk.OpDrop, Block: c.Block, Index: c.at.index, Version: has.Version})
 	}
-	op := chunk.Op{Kind: chunk.OpTombstone, Block: h.block, Index: at.index, Version: v, Repair: true}
-	switch h.current.State {
+	op := chunk.Op{Kind: chunk.OpTombstone, Block: c.Block, Index: c.at.index, Version: v, Repair: true}
+	switch c.current.State {
 	case chunk.Absent:
-		return ops, nil
+		return nil
 	case chunk.Tombstone:
-		return append(ops, op), nil
+		c.ops = append(c.ops, op)
+		return nil
 	}
-	if h.chunks == nil {
-		if h.chunks, err = h.content(ctx, h.block, v); err != nil {
-			return nil, err
+	if c.shards[c.at.index] == nil {
+		if c.patient.shards, err = w.content(ctx, c.Block, v); err != nil {
+			return err
 		}
 	}
-	op.Kind, op.Data = chunk.OpPut, h.chunks[at.index]
-	return append(ops, op), nil
+	op.Kind, op.Data = chunk.OpPut, c.shards[c.at.index]
+	c.ops = append(c.ops, op)
+	return nil
 }
 
 // content reads all chunks of the block at version v, which an authority has
@@ -284,66 +335,56 @@ func (a *Array) content(ctx context.Context, block uint64, v chunk.Version) ([][
 	return shards, nil
 }
 
-// apply sends ops to a node, and counts what they mend.
-func (h *healer) apply(ctx context.Context, at slot, ops []chunk.Op, cause string) error {
-	p := h.peers[at.node]
-	ack, err := p.change(ctx, ops)
-	if err == nil {
-		err = errors.Join(ack.Errs...)
-	}
-	if err == nil && ack.Instance != p.instance() {
-		err = fmt.Errorf("it restarted: %w", chunk.ErrUnavailable)
-	}
-	if err != nil {
-		return fmt.Errorf("mend chunk %d on node %s: %w", at.index, p.ID, err)
-	}
-	if cause == "damaged" {
-		h.mended.Add(1)
-	}
-	for _, op := range ops {
-		h.bytes += int64(len(op.Data))
-	}
-	h.wounds = append(h.wounds, Wound{Block: h.block, Index: at.index, Node: p.ID, Cause: cause})
-	return nil
-}
-
 // drop removes the copies that nobody needs, once all that are needed stand,
 // durably, on nodes that are in. Each drop says up to which version.
-func (h *healer) drop(ctx context.Context, useful []slot) error {
-	var extra []slot
-	for at, c := range h.held {
-		if c.State != chunk.Absent && !slices.Contains(useful, at) {
-			extra = append(extra, at)
+func (w *ward) drop(ctx context.Context) {
+	var cures []cure
+	needed := map[int]bool{} // nodes that hold what is left
+	for _, p := range w.patients {
+		if p.Err != nil || !w.complete(p) {
+			continue
+		}
+		for at, has := range p.held {
+			if has.State == chunk.Absent || slices.Contains(p.useful, at) {
+				continue
+			}
+			op := chunk.Op{Kind: chunk.OpDrop, Block: p.Block, Index: at.index, Version: has.Version}
+			cures = append(cures, cure{p, at, "not needed", []chunk.Op{op}})
+			for _, u := range p.useful {
+				needed[u.node] = true
+			}
 		}
 	}
-	if len(extra) == 0 || !h.complete(useful) {
-		return nil
-	}
-	for _, at := range useful {
-		if err := h.peers[at.node].syncAll(); err != nil {
-			return err
+	if err := w.syncAll(needed); err != nil {
+		for _, c := range cures {
+			w.fail([]*patient{c.patient}, err)
 		}
+		return
 	}
-	for _, at := range extra {
-		op := chunk.Op{Kind: chunk.OpDrop, Block: h.block, Index: at.index, Version: h.held[at].Version}
-		if err := h.apply(ctx, at, []chunk.Op{op}, "not needed"); err != nil {
-			return err
-		}
+	w.apply(ctx, cures)
+}
+
+func (a *Array) syncAll(nodes map[int]bool) error {
+	errs := make([]error, len(a.peers))
+	var group sync.WaitGroup
+	for n := range nodes {
+		group.Go(func() { errs[n] = a.peers[n].syncAll() })
 	}
-	return nil
+	group.Wait()
+	return errors.Join(errs...)
 }
 
 // complete reports whether every chunk index stands on a home that is in.
-func (h *healer) complete(useful []slot) bool {
-	sb, placed := h.superblock(), h.place.Place(h.block)
-	if len(useful) < h.geo.Width() {
+func (w *ward) complete(p *patient) bool {
+	sb, placed := w.superblock(), w.place.Place(p.Block)
+	if len(p.useful) < w.geo.Width() {
 		return false
 	}
-	for _, at := range useful {
+	for _, at := range p.useful {
 		if sb.Nodes[at.node].State != cluster.In || int(placed[at.index]) != at.node {
 			return false
 		}
-		if _, answered := h.held[at]; !answered {
+		if _, answered := p.held[at]; !answered {
 			return false
 		}
 	}

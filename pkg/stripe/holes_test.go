@@ -226,7 +226,7 @@ func TestI6OldImageOfReclaimedTombstone(t *testing.T) {
 		if err != nil || len(found) != 1 {
 			t.Fatalf("tombstones %v, %v", found, err)
 		}
-		if err := a.Reclaim(r.Context(), 1, found[1]); err != nil {
+		if err := a.Reclaim(r.Context(), found); err != nil {
 			t.Fatal(err)
 		}
 		r.links[home].Cut()

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 
 	"rozobox/pkg/chunk"
 	"rozobox/pkg/cluster"
@@ -46,21 +48,27 @@ func (a *Array) Tombstones(ctx context.Context, first, end uint64) (map[uint64]c
 	return found, nil
 }
 
-// Reclaim drops a block's tombstone of version v, which Tombstones has found,
-// from all nodes.
-func (a *Array) Reclaim(ctx context.Context, block uint64, v chunk.Version) error {
-	release, err := a.quiet(ctx, block)
+// ReclaimBatch is how many tombstones Reclaim takes at most.
+const ReclaimBatch = chunk.MaxOps
+
+// Reclaim drops the tombstones, by block, of the versions that Tombstones has
+// found from all nodes.
+func (a *Array) Reclaim(ctx context.Context, tombstones map[uint64]chunk.Version) error {
+	release, err := a.quiet(ctx, slices.Sorted(maps.Keys(tombstones)))
 	if err != nil {
-		return fmt.Errorf("reclaim block %d: %w", block, err)
+		return fmt.Errorf("reclaim: %w", err)
 	}
 	defer release()
 	if err := a.allIn(); err != nil {
-		return fmt.Errorf("reclaim block %d: %w", block, err)
+		return fmt.Errorf("reclaim: %w", err)
 	}
-	drop := chunk.Op{Kind: chunk.OpDrop, Block: block, Index: chunk.AllIndexes, Version: v}
+	var drops []chunk.Op
+	for block, v := range tombstones {
+		drops = append(drops, chunk.Op{Kind: chunk.OpDrop, Block: block, Index: chunk.AllIndexes, Version: v})
+	}
 	for _, p := range a.peers {
-		if _, err := p.change(ctx, []chunk.Op{drop}); err != nil {
-			return fmt.Errorf("reclaim block %d on node %s: %w", block, p.ID, err)
+		if _, err := p.change(ctx, drops); err != nil {
+			return fmt.Errorf("reclaim on node %s: %w", p.ID, err)
 		}
 	}
 	return nil

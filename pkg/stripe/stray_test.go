@@ -41,8 +41,8 @@ func (r *rig) reclaim(a *Array, block uint64) error {
 		if err != nil {
 			return err
 		}
-		if v := found[block]; v != 0 {
-			return a.Reclaim(r.Context(), block, v)
+		if len(found) > 0 {
+			return a.Reclaim(r.Context(), found)
 		}
 		time.Sleep(beatEvery)
 		a.mark()

@@ -86,9 +86,8 @@ func (h *history) lateRepair(ctx context.Context) bool {
 		return true
 	}
 	for end := time.Now().Add(latestStray); time.Now().Before(end); time.Sleep(100 * time.Millisecond) {
-		found, _ := g.array.Tombstones(ctx, block, block+1)
-		if v := found[block]; v != 0 {
-			h.note("reclaim: %v", g.array.Reclaim(ctx, block, v))
+		if found, _ := g.array.Tombstones(ctx, block, block+1); len(found) > 0 {
+			h.note("reclaim: %v", g.array.Reclaim(ctx, found))
 		}
 	}
 	return true
