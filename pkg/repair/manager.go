@@ -101,6 +101,7 @@ func New(array *stripe.Array, opts Options) *Manager {
 	return &Manager{
 		array: array, opts: opts, limiter: rate.NewLimiter(rate.Inf, burst),
 		resume: make(chan struct{}), health: map[int]*health{},
+		untidy: true, // the last gateway may have left something
 	}
 }
 

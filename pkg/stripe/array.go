@@ -118,7 +118,10 @@ func (a *Array) Close(ctx context.Context) error {
 	err := a.settleAll(ctx)
 	if err == nil {
 		a.mark()
-		err = a.update(ctx, func(sb *cluster.Superblock) { sb.Clean = true })
+		err = a.update(ctx, func(sb *cluster.Superblock) error {
+			sb.Clean = true
+			return nil
+		})
 	}
 	a.end(ErrClosed)
 	a.tasks.Wait()
@@ -251,7 +254,7 @@ func (a *Array) tend() {
 			marked = time.Now()
 			a.mark()
 			// A failure is seen by whoever needs the quorum.
-			_ = a.update(a.life, func(*cluster.Superblock) {})
+			_ = a.update(a.life, asItIs)
 		}
 	}
 }

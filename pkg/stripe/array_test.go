@@ -313,6 +313,30 @@ func TestNoSpaceIsSaidBeforeAVersionIsTaken(t *testing.T) {
 	})
 }
 
+// TestTrimMakesRoomOnSlowCards: they free what a tombstone hides when they have
+// heard of W and synced it, and tell so later. No space is said only after that.
+func TestTrimMakesRoomOnSlowCards(t *testing.T) {
+	inRig(t, 6, func(r *rig) {
+		a := r.open()
+		r.write(a, 1, 1)
+		r.write(a, 2, 1)
+		r.flush(a)
+		for i, s := range r.stores {
+			s.SetCapacity(3000) // for two chunks
+			r.links[i].Delay(300 * time.Millisecond)
+		}
+		time.Sleep(2 * time.Second)
+		if err := a.WriteBlock(r.Context(), 3, content(3, 1)); !errors.Is(err, ErrNoSpace) {
+			t.Errorf("write to a full cluster: %v", err)
+		}
+		if err := a.Discard(r.Context(), 1); err != nil {
+			t.Fatal(err)
+		}
+		r.write(a, 3, 1)
+		r.close(a)
+	})
+}
+
 func TestManyWritersBoundedMemory(t *testing.T) {
 	inRig(t, 8, func(r *rig) {
 		r.opts.Memory = 8 * testBlock * 6 / 4

@@ -15,7 +15,8 @@
 //	read.go        ReadAt from homes and memory
 //	decode.go      ReadAt from any k chunks
 //	superblock.go  updates of the superblock
-//	heal.go        bring a block to what its nodes should hold
+//	heal.go        bring blocks to what their nodes should hold
+//	ward.go        what that asks of the nodes
 //	stray.go       changes of repair that nobody waits for any more
 //	follow.go      how a node that was out comes back
 //	members.go     giving nodes up
@@ -42,6 +43,32 @@
 // which its newest is the current one. When half of it is used, the array
 // syncs by itself; it also does so every Options.SyncEvery.
 //
+// # How many chunks are enough
+//
+// No version is replied to, or passed by W, with fewer than
+// cluster.Superblock.WriteQuorum chunks of distinct index, also when fewer nodes
+// than that are in: then writes and flushes wait. With less, W would free older
+// versions that stand on more nodes, and the next death would lose both.
+//
+// But a node can come in only when what it is healed of is settled. So that
+// these two do not wait for each other, the nodes that follow get a chunk of
+// each new version too, those that would be theirs if they were in, and for the
+// number a chunk on such a node is as good as any: it lasts, though it says
+// nothing about what is current. With k nodes in, the least there can be, and
+// one that follows there are k+1. Recovery, during which nobody comes in, has
+// all nodes follow that are out and have granted: a quorum, so enough.
+//
+// # When recovery must wait
+//
+// Where a block may have flushed content on nodes that are away, Open fails and
+// names the block and the nodes, the gateway tries again, and the whole volume
+// waits, not the block alone. W is one number and may not pass what is not
+// decided, so until then no flush could succeed, nodes could not come in, and
+// what is written could only pile up in memory: other blocks could be read, and
+// a file system whose flushes fail stops writing for good. Waiting, which a
+// client's device outlasts, is the lesser harm. It takes a third node away, or
+// power lost on nodes that are away since.
+//
 // # Locks
 //
 // Array.mu guards the ledger and all state of the array and its peers. It is
@@ -51,7 +78,7 @@
 // # Invariants
 //
 //   - I1: W passes a version only when each chunk of it is synced on its holder
-//     by the instance that acknowledged it (ledger.settle).
+//     by the instance that acknowledged it, and they are enough (ledger.settle).
 //   - I3: a version's chunks are never changed after admit; decoding never mixes
 //     versions (decoding.shards is by version).
 //   - I4: only a home that is in says what is current (answer.authority).

@@ -139,14 +139,8 @@ func (a *Array) differences(n int, newest map[uint64]chunk.Version, here []chunk
 func (a *Array) duties(block uint64) []int8 {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	members := slices.Clone(a.sb.Nodes)
-	for n := range members {
-		if a.ledger.nodes[n].follow != apart {
-			members[n].State = cluster.In
-		}
-	}
 	holders := noHolders(a.geo.Width())
-	cluster.Holders(holders, a.place.Place(block), members)
+	cluster.Holders(holders, a.place.Place(block), a.ledger.soon)
 	return holders
 }
 
@@ -201,20 +195,30 @@ func (a *Array) advance(n int, from, to follow) error {
 		return ErrInterrupted
 	}
 	a.ledger.setFollow(n, to)
+	a.peers[n].joined = a.ledger.nodes[n].instance
 	poke(a.peers[n].work)
 	return nil
 }
 
-// admitNode records that a joining node is in.
+// admitNode records that a joining node is in. It is not, where it has restarted
+// or was given up before that was written anywhere: another card may stand in
+// it.
 func (a *Array) admitNode(ctx context.Context, n int) error {
 	p := a.peers[n]
-	if err := a.update(ctx, func(sb *cluster.Superblock) {
+	err := a.update(ctx, func(sb *cluster.Superblock) error {
 		m := &sb.Nodes[n]
+		if m.State != cluster.Out || a.ledger.nodes[n].instance != p.joined {
+			a.ledger.setFollow(n, apart)
+			a.settleLocked()
+			return ErrInterrupted
+		}
 		m.State, m.Since, m.Behind = cluster.In, 0, false
 		if p.blank != (chunk.StoreID{}) {
 			m.Store, m.Mark = p.blank, 0
 		}
-	}); err != nil {
+		return nil
+	})
+	if err != nil {
 		return err
 	}
 	a.mu.Lock()

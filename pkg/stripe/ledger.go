@@ -2,6 +2,7 @@ package stripe
 
 import (
 	"errors"
+	"math/bits"
 	"slices"
 
 	"rozobox/pkg/chunk"
@@ -22,6 +23,7 @@ type ledger struct {
 	writeQuorum int // chunks that a version needs before it is replied to or settled
 	place       *cluster.Placement
 	members     []cluster.Member // of the durable superblock
+	soon        []cluster.Member // the same, with the nodes that follow taken for in
 	nodes       []node           // by index in the superblock
 
 	watermark chunk.Version // W: every version up to it is settled
@@ -67,6 +69,7 @@ type write struct {
 	block   uint64
 	chunks  [][]byte // by chunk index; nil for a tombstone; never changed
 	holders []int8   // by chunk index, cluster.NoHolder where there is none
+	soon    []int8   // likewise, if the nodes that follow were in
 	copies  []*copied
 	replied chan struct{} // closed when every copy that counts was acknowledged
 }
@@ -117,26 +120,34 @@ func (it item) size() int {
 
 func newLedger(sb *cluster.Superblock, place *cluster.Placement, watermark chunk.Version) *ledger {
 	return &ledger{
-		width: sb.Geometry.Width(), writeQuorum: settleQuorum(sb), place: place,
-		members: sb.Nodes, nodes: make([]node, len(sb.Nodes)),
+		width: sb.Geometry.Width(), writeQuorum: sb.WriteQuorum(), place: place,
+		members: sb.Nodes, soon: sb.Nodes, nodes: make([]node, len(sb.Nodes)),
 		watermark: watermark, latest: map[uint64]*write{},
 	}
 }
 
-// settleQuorum is the write quorum, or as many nodes as are in: a version that
-// was admitted while there were more must not wait for nodes that can come in
-// only when it is settled.
-func settleQuorum(sb *cluster.Superblock) int { return min(sb.WriteQuorum(), sb.CountIn()) }
-
 // setSuperblock takes note of who is in, and places anew what must be.
 func (l *ledger) setSuperblock(sb *cluster.Superblock) {
-	l.members, l.writeQuorum = sb.Nodes, settleQuorum(sb)
+	l.members, l.writeQuorum = sb.Nodes, sb.WriteQuorum()
+	l.lookAhead()
 	l.arrangeAll()
+}
+
+// lookAhead takes note of who would be in if the nodes that follow were.
+func (l *ledger) lookAhead() {
+	l.soon = l.members
+	for n := range l.nodes {
+		if l.nodes[n].follow != apart && l.members[n].State != cluster.In {
+			l.soon = slices.Clone(l.soon)
+			l.soon[n].State = cluster.In
+		}
+	}
 }
 
 // setFollow changes how a node takes part.
 func (l *ledger) setFollow(n int, f follow) {
 	l.nodes[n].follow = f
+	l.lookAhead()
 	l.arrangeAll()
 	if f == apart {
 		l.dropQueued(n)
@@ -184,7 +195,7 @@ func (l *ledger) dropQueued(n int) {
 func (l *ledger) add(v chunk.Version, block uint64, chunks [][]byte) *write {
 	w := &write{
 		version: v, block: block, chunks: chunks,
-		holders: noHolders(l.width), replied: make(chan struct{}),
+		holders: noHolders(l.width), soon: noHolders(l.width), replied: make(chan struct{}),
 	}
 	l.writes = append(l.writes, w)
 	l.latest[block] = w
@@ -208,20 +219,25 @@ func (w *write) bytes() (n int64) {
 	return n
 }
 
-// arrange gives w the copies that it should have: one on each holder, and one
-// on each home that follows. What stands already stays as it is.
+// arrange gives w the copies that it should have: one on each holder, and one on
+// each that would be one if the nodes that follow were in. What stands already
+// stays as it is.
 func (l *ledger) arrange(w *write) {
 	placed := l.place.Place(w.block)
 	cluster.Holders(w.holders, placed, l.members)
+	copy(w.soon, w.holders)
+	cluster.Holders(w.soon, placed, l.soon)
 	former := w.copies
 	w.copies = make([]*copied, 0, len(former))
 	for i, holder := range w.holders {
-		home := placed[i]
 		if holder != cluster.NoHolder {
 			l.copyTo(w, former, uint8(i), holder, true)
 		}
-		if f := l.nodes[home].follow; f != apart && holder != int8(home) {
-			l.copyTo(w, former, uint8(i), int8(home), f >= closing)
+		// next may also be a spare that is in, which stands in for a home that
+		// follows: W must not pass what such a node is still to get.
+		if next := w.soon[i]; next != holder {
+			in := l.members[next].State == cluster.In
+			l.copyTo(w, former, uint8(i), next, in || l.nodes[next].follow >= closing)
 		}
 	}
 	for _, c := range former {
@@ -271,14 +287,18 @@ func (w *write) held() (n int) {
 }
 
 // reached reports whether all copies that count have come as far as state, and
-// there are enough of them.
+// with them enough chunks. For that number a copy is as good on a node that
+// follows: there it tells nothing of what is current, but lasts.
 func (w *write) reached(state copyState, quorum int) bool {
+	indexes := uint32(0)
 	for _, c := range w.copies {
-		if c.counts && c.state < state {
+		if c.state >= state {
+			indexes |= 1 << c.index
+		} else if c.counts {
 			return false
 		}
 	}
-	return w.held() >= quorum
+	return bits.OnesCount32(indexes) >= quorum
 }
 
 func (l *ledger) maybeReply(w *write) {

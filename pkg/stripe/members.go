@@ -14,8 +14,9 @@ import (
 var ErrRefused = errors.New("refused")
 
 // MayLose says why a node cannot be given up; nil when its state allows it.
-func (a *Array) MayLose(n int) error {
-	sb := a.superblock()
+func (a *Array) MayLose(n int) error { return mayLose(a.superblock(), n) }
+
+func mayLose(sb *cluster.Superblock, n int) error {
 	switch m := sb.Nodes[n]; {
 	case m.State != cluster.Out:
 		return fmt.Errorf("node %s is %s, only one that is out can be given up: %w", m.ID, m.State, ErrRefused)
@@ -30,16 +31,21 @@ func (a *Array) MayLose(n int) error {
 // The caller has made sure that no block lacks a chunk without it. Errors:
 // ErrRefused, ErrTooFewNodes.
 func (a *Array) Lose(ctx context.Context, n int) error {
-	if err := a.MayLose(n); err != nil {
-		return err
-	}
-	return a.update(ctx, func(next *cluster.Superblock) { next.Nodes[n].State = cluster.Lost })
+	return a.update(ctx, func(next *cluster.Superblock) error {
+		if err := mayLose(next, n); err != nil {
+			return err
+		}
+		next.Nodes[n].State = cluster.Lost
+		return nil
+	})
 }
 
 // MayReplace says why a node's card cannot be taken for gone; nil when the
 // node's state allows it.
-func (a *Array) MayReplace(n int) error {
-	if m := a.superblock().Nodes[n]; m.State == cluster.In {
+func (a *Array) MayReplace(n int) error { return mayReplace(a.superblock(), n) }
+
+func mayReplace(sb *cluster.Superblock, n int) error {
+	if m := sb.Nodes[n]; m.State == cluster.In {
 		return fmt.Errorf("node %s is in and serves: stop it first: %w", m.ID, ErrRefused)
 	}
 	return nil
@@ -49,14 +55,18 @@ func (a *Array) MayReplace(n int) error {
 // filled anew. The caller has made sure that every block can be read without
 // it. Errors: ErrRefused, ErrTooFewNodes.
 func (a *Array) Replace(ctx context.Context, n int) error {
-	if err := a.MayReplace(n); err != nil {
-		return err
-	}
-	err := a.update(ctx, func(next *cluster.Superblock) {
+	err := a.update(ctx, func(next *cluster.Superblock) error {
+		if err := mayReplace(next, n); err != nil {
+			return err
+		}
 		m := &next.Nodes[n]
 		m.State, m.Since, m.Behind, m.Mark = cluster.Out, 0, true, 0
 		m.Store = chunk.StoreID{}
+		return nil
 	})
+	if errors.Is(err, ErrRefused) {
+		return err
+	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.ledger.restarted(n, chunk.InstanceID{}) // the next heartbeat meets it anew

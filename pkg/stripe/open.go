@@ -69,7 +69,7 @@ func (a *Array) takeOffice(ctx context.Context, o *opening, wasClean bool) error
 	if err := a.expelCutOff(ctx, o); err != nil {
 		return err
 	}
-	if err := a.update(ctx, func(*cluster.Superblock) {}); err != nil {
+	if err := a.update(ctx, asItIs); err != nil {
 		return err
 	}
 	if err := a.recover(ctx, o); err != nil {
@@ -102,7 +102,7 @@ func (a *Array) noteRestarts(ctx context.Context) error {
 	if !restarts {
 		return nil
 	}
-	return a.update(ctx, func(*cluster.Superblock) {})
+	return a.update(ctx, asItIs)
 }
 
 // ask calls f for each node at once, with a bound on each call, and waits for

@@ -41,6 +41,8 @@ type peer struct {
 	strain   float64       // of the last heartbeats, the share before which a read was late
 	pursuits int           // changes of repair under way
 	strays   int           // of these, what nobody waits for
+
+	joined chunk.InstanceID // the start of the node that is joining
 }
 
 func newPeer(a *Array, n int, o *opening) *peer {
@@ -385,6 +387,7 @@ func (p *peer) sync(list []item, known chunk.InstanceID) error {
 		a.ledger.unsync(p.n, list)
 		return err
 	}
+	a.ledger.nodes[p.n].free = ack.FreeBytes
 	a.ledger.synced(p.n, list, known, term.Watermark)
 	a.settleLocked()
 	return nil

@@ -27,6 +27,7 @@ func (a *Array) recover(ctx context.Context, o *opening) error {
 		return err
 	}
 	r := &recovery{Array: a, opening: o}
+	defer r.borrow()()
 	for block, records := range blocks {
 		if err := r.block(ctx, block, records); err != nil {
 			return err
@@ -73,6 +74,25 @@ func (a *Array) listUnsettled(ctx context.Context, o *opening) (map[uint64][]fou
 type recovery struct {
 	*Array
 	*opening
+}
+
+// borrow lets all nodes that are out, and have granted, take chunks of what
+// recovery writes, where those that are in are fewer than a version needs. They
+// come in later like others.
+func (r *recovery) borrow() (giveBack func()) {
+	var borrowed []int
+	if sb := r.superblock(); sb.CountIn() < sb.WriteQuorum() {
+		for n := range r.grants {
+			if r.Follow(n) == nil {
+				borrowed = append(borrowed, n)
+			}
+		}
+	}
+	return func() {
+		for _, n := range borrowed {
+			r.Unfollow(n)
+		}
+	}
 }
 
 // block decides one block and writes the decision.

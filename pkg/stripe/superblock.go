@@ -12,15 +12,19 @@ import (
 
 // update changes the superblock, and returns when a quorum has the new one
 // durable. Numbers are never used twice, so that a change that reached some
-// nodes only is superseded by the next.
-func (a *Array) update(ctx context.Context, change func(*cluster.Superblock)) error {
+// nodes only is superseded by the next. change is called with a.mu held, as the
+// last word on whether it may be: where it refuses, nothing has changed.
+func (a *Array) update(ctx context.Context, change func(*cluster.Superblock) error) error {
 	select {
 	case a.super <- struct{}{}:
 		defer func() { <-a.super }()
 	case <-ctx.Done():
 		return ctx.Err()
 	}
-	next := a.draft(change)
+	next, err := a.draft(change)
+	if err != nil {
+		return err
+	}
 	if err := a.storeSuperblock(ctx, next); err != nil {
 		return fmt.Errorf("update superblock: %w", err)
 	}
@@ -40,7 +44,7 @@ func (a *Array) update(ctx context.Context, change func(*cluster.Superblock)) er
 // when nothing that was replied to lacks a chunk: the next opening counts the
 // starts that it does not know, and what those nodes have lost from memory must
 // be on others, or there again, before it is told not to.
-func (a *Array) draft(change func(*cluster.Superblock)) *cluster.Superblock {
+func (a *Array) draft(change func(*cluster.Superblock) error) (*cluster.Superblock, error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	next := a.sb.Clone()
@@ -54,9 +58,11 @@ func (a *Array) draft(change func(*cluster.Superblock)) *cluster.Superblock {
 	a.number++
 	next.Number, next.Epoch = a.number, a.epoch
 	next.Watermark = a.ledger.watermark
-	change(next)
-	return next
+	return next, change(next)
 }
+
+// asItIs is a change that records only what the array knows by itself.
+func asItIs(*cluster.Superblock) error { return nil }
 
 // storeSuperblock offers sb to all nodes, again and again, until a quorum has
 // stored it, ctx ends or the term does. Where sb changes who is a member, that

@@ -51,7 +51,7 @@ func (a *Array) diagnose(d *cluster.Detector) []int {
 // spares, so that W cannot pass what they missed before (I1).
 func (a *Array) declareOut(nodes []int) {
 	before := a.superblock()
-	err := a.update(a.life, func(sb *cluster.Superblock) {
+	err := a.update(a.life, func(sb *cluster.Superblock) error {
 		for _, n := range nodes {
 			m := &sb.Nodes[n]
 			if m.State == cluster.In {
@@ -62,6 +62,7 @@ func (a *Array) declareOut(nodes []int) {
 				m.Since = min(m.Since, u.has)
 			}
 		}
+		return nil
 	})
 	a.forgive()
 	for _, n := range nodes {

@@ -3,7 +3,6 @@ package stripe
 import (
 	"context"
 	"fmt"
-	"time"
 
 	"rozobox/pkg/chunk"
 	"rozobox/pkg/cluster"
@@ -146,23 +145,23 @@ func (a *Array) fitsLocked(size int64) bool {
 	return a.ledger.bytes+size <= bound
 }
 
+// enoughHoldersLocked reports whether the block can have as many chunks as a
+// version needs at least. Recovery counts on the nodes that follow, too: they
+// can come in only after it.
 func (a *Array) enoughHoldersLocked(placed []uint8) bool {
+	members := a.sb.Nodes
+	if a.recovering {
+		members = a.ledger.soon
+	}
+	holders := noHolders(a.geo.Width())
+	cluster.Holders(holders, placed, members)
 	n := 0
-	for _, h := range a.holdersLocked(placed) {
+	for _, h := range holders {
 		if h != cluster.NoHolder {
 			n++
 		}
 	}
-	return n >= a.writeQuorumLocked()
-}
-
-// writeQuorumLocked returns how many chunks a write needs at least. Recovery
-// may have to do with the nodes that are in: no other comes in before it ends.
-func (a *Array) writeQuorumLocked() int {
-	if a.recovering {
-		return settleQuorum(a.sb)
-	}
-	return a.sb.WriteQuorum()
+	return n >= a.sb.WriteQuorum()
 }
 
 func (a *Array) holdersLocked(placed []uint8) []int8 {
@@ -199,15 +198,12 @@ func (a *Array) shedLocked() {
 	}
 }
 
-// makeRoom lets W pass what is superseded, and the nodes report what that
-// freed.
+// makeRoom lets W pass what is superseded, and the nodes free that: a sync makes
+// W durable there, and its answer tells what is free then.
 func (a *Array) makeRoom(ctx context.Context) error {
 	if err := a.settleAll(ctx); err != nil {
 		return err
 	}
-	select {
-	case <-time.After(2 * beatEvery):
-	case <-ctx.Done():
-	}
+	a.mark()
 	return nil
 }
