@@ -17,10 +17,10 @@ func newExplain() *cobra.Command {
 		Short: "Show where the chunks of a block stand",
 		Long: "Shows the block at an offset of a volume: on which cards its chunks stand, at\n" +
 			"which version, which are on a spare and why, and which are damaged: each card\n" +
-			"reads its chunk and verifies it. If the block is the one that was read last,\n" +
-			"also who was asked for it, who gave it in how many milliseconds, and who was\n" +
-			"asked because another was late (hedged). Reads are noted for 5 seconds after\n" +
-			"each look; --read has the gateway read the block now.\n\n" +
+			"reads its chunk and verifies it. If the block was read in the 5 seconds after\n" +
+			"an earlier look, also who was asked for it, who gave it in how many\n" +
+			"milliseconds, and who was asked because another was late (hedged); --read has\n" +
+			"the gateway read the block now.\n\n" +
 			"It needs the gateway running, and changes nothing." + exitStatus,
 		Example: "  rozobox explain films 1MiB --read",
 		Args:    cobra.ExactArgs(2),

@@ -11,6 +11,7 @@ import (
 	"text/tabwriter"
 	"time"
 
+	"rozobox/pkg/cluster"
 	"rozobox/pkg/metrics"
 	"rozobox/pkg/stripe"
 )
@@ -35,7 +36,7 @@ type Explain struct {
 }
 
 // Explain tells where the chunks of a block stand, and who gave them when it
-// was read last, if no other block of the volume was read since.
+// was read last, if that was seen.
 func (g *Gateway) Explain(ctx context.Context, volume string, what Explain) (*metrics.Stripe, error) {
 	s := g.find(volume)
 	if s == nil {
@@ -57,16 +58,26 @@ func (s *served) explain(ctx context.Context, what Explain) (*metrics.Stripe, er
 	if err != nil {
 		return nil, err
 	}
-	if what.Read {
-		geo := array.Geometry()
-		off := int64(block) * int64(geo.BlockSize)
-		p := make([]byte, min(int64(geo.BlockSize), geo.Size-off))
-		array.LastRead() // from now on reads are traced
-		if err := device.ReadAt(ctx, p, off); err != nil {
+	if !what.Read {
+		return array.Explain(ctx, block, what.Verify)
+	}
+	array.Watch(block)
+	for again := false; ; again = true {
+		began := time.Now()
+		if err := readBlock(ctx, device, array.Geometry(), block); err != nil {
 			return nil, err
 		}
+		// What the gateway had read ahead asks nobody, once.
+		told, err := array.Explain(ctx, block, what.Verify)
+		if err != nil || again || !told.Read.Before(began) {
+			return told, err
+		}
 	}
-	return array.Explain(ctx, block, what.Verify)
+}
+
+func readBlock(ctx context.Context, d *device, geo cluster.Geometry, block uint64) error {
+	off := int64(block) * int64(geo.BlockSize)
+	return d.ReadAt(ctx, make([]byte, min(int64(geo.BlockSize), geo.Size-off)), off)
 }
 
 // chosen returns the block that offset lies in, or the one read last.
@@ -156,7 +167,7 @@ func PrintStripe(w io.Writer, s *metrics.Stripe) error {
 	case s.Memory:
 		fmt.Fprintf(t, "\nThe last read, at %s, was served from the gateway's memory.\n", clock(s.Read))
 	case s.Read.IsZero():
-		fmt.Fprintln(t, "\nThe last read of the block is not known; --read reads it now.")
+		fmt.Fprintln(t, "\nNo read of the block was seen in the last seconds; with --read it is read now.")
 	default:
 		fmt.Fprintf(t, "\nThe last read was at %s.\n", clock(s.Read))
 	}

@@ -14,6 +14,8 @@
 //	peer.go        one node: heartbeat, send, sync
 //	read.go        ReadAt from homes and memory
 //	decode.go      ReadAt from any k chunks
+//	trace.go       who gave the last read, while somebody watches
+//	explain.go     where a block's chunks stand
 //	superblock.go  updates of the superblock
 //	heal.go        bring blocks to what their nodes should hold
 //	ward.go        what that asks of the nodes

@@ -22,8 +22,16 @@ func (a *Array) LastRead() (block uint64, known bool) {
 	return 0, false
 }
 
+// Watch has the reads of a block remembered for watchFor, even when others are
+// read after it. It holds for one block, that of the last call.
+func (a *Array) Watch(block uint64) {
+	a.tracing.block.Store(block + 1)
+	a.tracing.watch()
+}
+
 // Explain tells where the chunks of a block stand, and who gave them when it
-// was read last, if that is the read that LastRead tells of. With verify each
+// was read last, if that is known: when somebody watched, and the block was
+// read last of all, or Watch was told of it. With verify each
 // chunk is read whole on its card, so that damage shows which nobody has met
 // yet; without it no card shows as working. It changes nothing, waits for no
 // quorum and keeps no writer away: a block that is being written may show both
@@ -32,7 +40,7 @@ func (a *Array) Explain(ctx context.Context, block uint64, verify bool) (*metric
 	if block >= a.geo.Blocks() {
 		return nil, fmt.Errorf("explain block %d of %d: %w", block, a.geo.Blocks(), chunk.ErrInvalid)
 	}
-	a.tracing.watch()
+	a.Watch(block)
 	e := &explainer{
 		Array: a, block: block,
 		failed: make([]string, len(a.peers)), held: make([]map[uint8]chunk.Chunk, len(a.peers)),
@@ -185,7 +193,7 @@ func (e *explainer) picture() *metrics.Stripe {
 	for _, at := range slots {
 		s.Chunks = append(s.Chunks, e.chunk(at))
 	}
-	if t := e.tracing.last.Load(); t != nil && t.block == e.block {
+	if t := e.tracing.about(e.block); t != nil {
 		t.enter(s, slots)
 	}
 	return s

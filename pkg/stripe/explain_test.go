@@ -251,3 +251,30 @@ func TestHedgeThatLostGaveNothing(t *testing.T) {
 		t.Errorf("home used: %v, hedge used: %v", home.used, other.used)
 	}
 }
+
+// TestReadsOfTheBlockAskedAboutAreKept, also of a read of several blocks, and
+// when others are read after it.
+func TestReadsOfTheBlockAskedAboutAreKept(t *testing.T) {
+	inRig(t, 8, func(r *rig) {
+		a := r.open()
+		for b := range uint64(8) {
+			r.write(a, b, 1)
+		}
+		r.flush(a)
+		a.Watch(2)
+		if err := a.ReadAt(r.Context(), make([]byte, 4*testBlock), 0); err != nil {
+			t.Fatal(err)
+		}
+		r.expect(a, 7, 1)
+		if block, known := a.LastRead(); block != 7 || !known {
+			t.Errorf("block %d was read last, want 7", block)
+		}
+		if s, _ := r.explain(a, 2, false); s.Read.IsZero() || !s.Chunks[0].Used {
+			t.Errorf("the block that was asked about: %+v", s)
+		}
+		if s, _ := r.explain(a, 3, false); !s.Read.IsZero() {
+			t.Errorf("a block that nobody asked about: %+v", s)
+		}
+		r.close(a)
+	})
+}

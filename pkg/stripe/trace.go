@@ -14,15 +14,28 @@ import (
 // who watches asks again every second or so.
 const watchFor = 5 * time.Second
 
-// tracing remembers who gave the block that was read last, as long as somebody
-// watches. While nobody does, a read pays for one look at until.
+// tracing remembers who gave the block that was read last, and the one that
+// somebody asked about last, as long as somebody watches. While nobody does, a
+// read pays for one look at until.
 type tracing struct {
-	until atomic.Int64 // in nanoseconds since 1970; 0: nobody watches
+	until atomic.Int64  // in nanoseconds since 1970; 0: nobody watches
+	block atomic.Uint64 // the number, from 1 on, of the one that was asked about; 0: none
 	last  atomic.Pointer[trace]
+	asked atomic.Pointer[trace] // of that block
 }
 
 // watch has reads traced from now on, for watchFor.
 func (t *tracing) watch() { t.until.Store(time.Now().Add(watchFor).UnixNano()) }
+
+// about returns the last read of a block, or nil where it is not known.
+func (t *tracing) about(block uint64) (newest *trace) {
+	for _, known := range []*trace{t.last.Load(), t.asked.Load()} {
+		if known != nil && known.block == block && (newest == nil || known.began.After(newest.began)) {
+			newest = known
+		}
+	}
+	return newest
+}
 
 func (t *tracing) watched() bool {
 	until := t.until.Load()
@@ -34,7 +47,7 @@ func (t *tracing) watched() bool {
 }
 
 // trace is one read of one block: of several blocks that a client reads at
-// once, the last.
+// once, the one that was asked about, or else the last.
 type trace struct {
 	span  *span
 	block uint64
@@ -77,8 +90,13 @@ func (a *Array) trace(ctx context.Context, spans []*span) (context.Context, *tra
 	if !a.tracing.watched() {
 		return ctx, nil
 	}
-	last := spans[len(spans)-1]
-	t := &trace{span: last, block: last.block, began: time.Now()}
+	chosen := spans[len(spans)-1]
+	for _, s := range spans {
+		if s.block+1 == a.tracing.block.Load() {
+			chosen = s
+		}
+	}
+	t := &trace{span: chosen, block: chosen.block, began: time.Now()}
 	return context.WithValue(ctx, attemptKey{}, attempt{t, byHomes}), t
 }
 
@@ -169,4 +187,7 @@ func (t *tracing) end(done *trace, decoded map[*span]bool, rest []*span) {
 	}
 	done.span = nil // it holds the client's buffer
 	t.last.Store(done)
+	if done.block+1 == t.block.Load() {
+		t.asked.Store(done)
+	}
 }
