@@ -1,7 +1,7 @@
 // @ts-check
 // The cards, and the row of lights that shows all of them on a small screen.
 import { mirror, nice, spark } from './chart.js';
-import { byId, h, icon, list, sayOrHide, setAttribute, setIcon, setText, show } from './dom.js';
+import { byId, columns, h, icon, list, sayOrHide, setAttribute, setIcon, setText, show } from './dom.js';
 import { bytes, chunkName, DASH, number, percent, perSecond, rate, share, stateClass } from './format.js';
 /** @import { Card, Cluster, Moment, StripeChunk } from './types.d.ts' */
 /** @import { History } from './history.js' */
@@ -29,13 +29,9 @@ const NARROWEST = 290;
 /** Cards is the part of the page with one box for each card. */
 export class Cards {
   #grid = byId('cards');
-  #count = 0;
   #lights = list(byId('lights'), (/** @type {Card} */ c) => c.id, makeLight);
   #cards = list(this.#grid, (/** @type {{card: Card}} */ c) => c.card.id, makeCard);
-
-  constructor() {
-    new ResizeObserver(() => this.#arrange()).observe(this.#grid);
-  }
+  #arrange = columns(this.#grid, NARROWEST);
 
   /** @param {Cluster} cluster @param {History} history */
   update(cluster, history) {
@@ -47,18 +43,7 @@ export class Cards {
     for (const [i, e] of [...byId('lights').children].entries()) {
       setAttribute(/** @type {Element} */ (e.firstElementChild), 'href', `#card-${i}`);
     }
-    if (cards.length !== this.#count) {
-      this.#count = cards.length;
-      this.#arrange();
-    }
-  }
-
-  /** As many columns as there is room for, and all rows alike: 8 cards are 4 by 2. */
-  #arrange() {
-    const room = Math.max(1, Math.floor(this.#grid.clientWidth / NARROWEST));
-    const rows = Math.ceil(this.#count / room);
-    const columns = Math.max(1, Math.ceil(this.#count / Math.max(1, rows)));
-    this.#grid.style.setProperty('--columns', String(columns));
+    this.#arrange(cards.length);
   }
 }
 

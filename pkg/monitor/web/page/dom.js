@@ -103,6 +103,28 @@ export function byId(id) {
 }
 
 /**
+ * columns gives a grid as many columns as there is room for, with all rows
+ * alike: 8 cards are 4 by 2, not 5 and 3.
+ * @param {HTMLElement} grid
+ * @param {number} narrowest pixels
+ * @returns {(children: number) => void}
+ */
+export function columns(grid, narrowest) {
+  let children = 0;
+  const arrange = () => {
+    const room = Math.max(1, Math.floor(grid.clientWidth / narrowest));
+    const rows = Math.max(1, Math.ceil(children / room));
+    grid.style.setProperty('--columns', String(Math.max(1, Math.ceil(children / rows))));
+  };
+  new ResizeObserver(arrange).observe(grid);
+  return (now) => {
+    if (now === children) return;
+    children = now;
+    arrange();
+  };
+}
+
+/**
  * list keeps the children of an element in step with a list of things: one
  * child for each key, in their order.
  * @template T

@@ -1,8 +1,11 @@
 // @ts-check
 // The stripe: where the chunks of one block stand, and who gave it.
-import { byId, h, icon, list, sayOrHide, setAttribute, setIcon, setText, show } from './dom.js';
+import { byId, columns, h, icon, list, sayOrHide, setAttribute, setIcon, setText, show } from './dom.js';
 import { bytes, chunkName, duration, latency, stateClass } from './format.js';
 /** @import { Cluster, Stripe, StripeChunk } from './types.d.ts' */
+
+/** No column is narrower than this, in pixels. */
+const NARROWEST = 150;
 
 /**
  * One chunk index: its home, and the spares that stand in for it.
@@ -18,13 +21,16 @@ export class StripeView {
   #what = byId('stripe-what');
   #none = byId('stripe-none');
   #places = list(byId('stripe'), (/** @type {Place} */ p) => chunkName(p.chunks[0]), makePlace);
+  #arrange = columns(byId('stripe'), NARROWEST);
 
   /** @param {Cluster} cluster */
   update(cluster) {
     const stripe = cluster.stripe;
     show(this.#none, !stripe);
     show(this.#what, Boolean(stripe));
-    this.#places(stripe ? placesOf(stripe, cluster) : []);
+    const places = stripe ? placesOf(stripe, cluster) : [];
+    this.#places(places);
+    this.#arrange(places.length);
     if (stripe) setText(this.#what, describe(stripe, Date.parse(cluster.time)));
   }
 }
