@@ -21,7 +21,7 @@ check_types() {
 }
 
 # tests gives the browser a home that goes with the rest.
-tests() { (cd "$WEB" && HOME=$DIR node --test --test-reporter=dot "$@"); }
+tests() { HOME=$DIR node --test --test-reporter=dot "$WEB/$1"; }
 
 fed() { : <"/dev/tcp/127.0.0.1/$PORT"; }
 

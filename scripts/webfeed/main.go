@@ -83,9 +83,11 @@ func (f *feed) stream(w http.ResponseWriter, r *http.Request) {
 	}
 	w.Header().Set("Content-Type", "text/event-stream")
 	for picture != "" {
-		if picture != "hang" {
-			fmt.Fprintf(w, "data: %s\n\n", picture)
+		if picture == "hang" {
+			<-r.Context().Done()
+			return
 		}
+		fmt.Fprintf(w, "data: %s\n\n", picture)
 		if http.NewResponseController(w).Flush() != nil {
 			return // the page has gone
 		}

@@ -8,7 +8,8 @@ import { cluster, lesson, stripe, timeOf } from './pictures.js';
 /** @import { Cluster } from '../../../pkg/monitor/web/page/types.d.ts' */
 
 const FEED = process.env.FEED ?? '';
-const LOOKS = [400, 1000, 1600].flatMap((width) => [false, true].map((dark) => ({ width, dark })));
+const LOOKS = [...[400, 1600].flatMap((width) => [false, true].map((dark) => ({ width, dark }))),
+  { width: 1000, dark: true }];
 
 /** @type {Browser} */
 let browser;
@@ -26,13 +27,19 @@ async function feed(picture) {
 const show = (look) => open(browser, FEED, look);
 
 /**
- * Feeds pictures until the page shows the last.
+ * Feeds pictures, none so fast that the page misses it for long.
  * @param {Page} page
  * @param {(step: number) => Cluster} picture
+ * @param {number} from
+ * @param {number} to
  */
-async function play(page, picture, from = 0, to = 130) {
-  for (let step = from; step < to; step++) await feed({ ...picture(step), name: step === to - 1 ? 'last' : 'on' });
-  await page.getByRole('heading', { name: 'last' }).waitFor();
+async function play(page, picture, from, to) {
+  for (let step = from; step < to; step++) {
+    await feed({ ...picture(step), name: `step ${step}` });
+    if (step % 4 === 3 || step === to - 1) {
+      await page.locator('#name').getByText(`step ${step}`, { exact: true }).waitFor();
+    }
+  }
 }
 
 /** @param {Page} page @param {string} id */
@@ -47,7 +54,7 @@ describe('a lesson', () => {
     it(`is shown at ${look.width} pixels, ${look.dark ? 'dark' : 'light'}`, async () => {
       await feed(lesson(0));
       const { page, errors } = await show(look);
-      await play(page, lesson);
+      await play(page, (step) => lesson(2 * step), 1, 64);
       await shoot(page, `lesson-${look.width}-${look.dark ? 'dark' : 'light'}`);
       await fits(page);
       await isReadable(page);
@@ -74,7 +81,7 @@ describe('a card', () => {
     const turns = async (state) => {
       Object.assign(picture.cards?.[2] ?? {}, { state });
       await feed({ ...picture, time: timeOf(step++) });
-      await cardOf(page, 'pi3').locator('.state', { hasText: state }).waitFor({ timeout: 1000 });
+      await cardOf(page, 'pi3').locator('.state', { hasText: state }).waitFor({ timeout: 3000 });
       return colorOf(page, 'pi3');
     };
     const [ri, gi, bi] = await turns('idle');
@@ -92,7 +99,7 @@ describe('a card', () => {
   it('stands beside others, as many as there are', async () => {
     for (const width of [400, 1600]) {
       const { page, errors } = await show({ width });
-      for (const nodes of [0, 1, 3, 8, 20, 64]) {
+      for (const nodes of [0, 1, 3, 20]) {
         await feed({ ...cluster(nodes * 200, nodes), name: `of ${nodes}` });
         await page.getByRole('heading', { name: `of ${nodes}`, exact: false }).waitFor();
         assert.equal(await page.locator('.card').count(), nodes);
@@ -160,13 +167,13 @@ describe('what is hostile', () => {
 describe('a stream that breaks', () => {
   /** @param {Page} page */
   const isOld = async (page) => {
-    await page.getByText('Connection lost.').waitFor({ timeout: 4000 });
+    await page.getByText('Connection lost.').waitFor({ timeout: 8000 });
     assert.match(await page.locator('main').evaluate((e) => getComputedStyle(e).filter), /grayscale/);
     await page.getByText('connection lost', { exact: true }).waitFor();
   };
   /** @param {Page} page */
   const isLive = async (page) => {
-    await page.getByText('live', { exact: true }).waitFor({ timeout: 8000 });
+    await page.getByText('live', { exact: true }).waitFor({ timeout: 15000 });
     assert.equal(await page.getByText('Connection lost.').isVisible(), false);
     assert.equal(await page.locator('main').evaluate((e) => getComputedStyle(e).filter), 'none');
   };
@@ -180,7 +187,7 @@ describe('a stream that breaks', () => {
       await isOld(page);
       await isReadable(page);
       await shoot(page, `old-${how}`);
-      await page.waitForTimeout(4000); // longer than one try, and than a silence is borne
+      await page.waitForTimeout(4000); // longer than a silence is borne, and than a few tries
       await isOld(page);
       await feed(lesson(20));
       await isLive(page);
@@ -264,14 +271,14 @@ describe('figures', () => {
   it('are kept for a minute, and cut where none came', async () => {
     await feed(cluster(0));
     const { page } = await show({ width: 1600 });
-    await play(page, cluster, 1, 40);
-    await play(page, cluster, 60, 400);
+    await play(page, cluster, 1, 9);
+    await play(page, cluster, 40, 60);
     const d = await cardOf(page, 'pi1').locator('.spark .line').first().getAttribute('d');
-    assert.equal(d?.match(/M/g)?.length, 1, 'what is older than a minute is gone');
-    await play(page, cluster, 440, 460);
-    const cut = await cardOf(page, 'pi1').locator('.spark .line').first().getAttribute('d');
-    assert.equal(cut?.match(/M/g)?.length, 2, 'a pause of 20 s is a gap');
-    await play(page, cluster, 1, 10); // a lesson that begins anew
+    assert.equal(d?.match(/M/g)?.length, 2, 'a pause of 16 s is a gap');
+    await play(page, cluster, 60, 140);
+    const late = await cardOf(page, 'pi1').locator('.spark .line').first().getAttribute('d');
+    assert.equal(late?.match(/M/g)?.length, 1, 'what is older than a minute is gone');
+    await play(page, cluster, 1, 9); // a lesson that begins anew
     const anew = await cardOf(page, 'pi1').locator('.spark .line').first().getAttribute('d');
     assert.equal(anew?.match(/M/g)?.length, 1);
     await page.context().close();

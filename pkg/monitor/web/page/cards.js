@@ -94,11 +94,11 @@ function makeCard() {
   const band = makeBand();
   const addr = h('span', { class: 'addr' });
   const store = h('span', { class: 'store' });
-  const why = h('span', { class: 'why' });
+  const why = h('p', { class: 'why' });
   const figures = makeFigures(pick);
   const flows = makeFlows(pick);
   const element = h('li', { class: 'card' }, band.element,
-    h('p', { class: 'where' }, addr, store, why), figures.element, flows.element);
+    h('p', { class: 'where' }, addr, store), why, figures.element, flows.element);
   return {
     element,
     /** @param {{card: Card, scene: Scene}} of */
@@ -108,10 +108,11 @@ function makeCard() {
       setAttribute(element, 'data-sync', SYNCS.includes(card.sync) ? card.sync : '');
       band.update(card, scene.stripe.filter((c) => c.node === card.id));
       setText(addr, card.addr);
-      // What is wrong takes the place of what is least missed: no card changes its size.
-      sayOrHide(store, !card.why && card.capacity_bytes > 0 ?
-        `${bytes(card.used_bytes)} of ${bytes(card.capacity_bytes)}` : undefined);
+      setText(store, card.capacity_bytes > 0 ?
+        `${bytes(card.used_bytes)} of ${bytes(card.capacity_bytes)}` : '');
       sayOrHide(why, card.why);
+      // A reason takes the place of figures that are not there: the card keeps its size.
+      show(figures.element, !(card.why && card.state === 'unavailable'));
       figures.update(card, scene);
       flows.update(card, scene);
     },

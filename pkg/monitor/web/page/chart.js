@@ -45,7 +45,8 @@ const round = (n) => Math.round(n * 100) / 100;
  * @param {(y: number) => number} place
  */
 const line = (curves, place) => curves.map((points) =>
-  'M' + points.map((p) => `${round(p.x)} ${round(place(p.y))}`).join('L')).join('');
+  'M' + points.map((p) => `${round(p.x)} ${round(place(p.y))}`).join('L') +
+  (points.length === 1 ? 'h0' : '')).join(''); // a point alone is a dot
 
 /**
  * @param {Point[][]} curves

@@ -13,7 +13,7 @@ const NARROWEST = 150;
  * @property {StripeChunk[]} chunks
  * @property {Map<string, string>} states of the cards
  * @property {number} slowest seconds, of all chunks
- * @property {string} version of the block
+ * @property {Stripe} stripe
  */
 
 /** StripeView is the part of the page that a teacher points at. */
@@ -28,6 +28,7 @@ export class StripeView {
     const stripe = cluster.stripe;
     show(this.#none, !stripe);
     show(this.#what, Boolean(stripe));
+    show(byId('stripe'), Boolean(stripe));
     const places = stripe ? placesOf(stripe, cluster) : [];
     this.#places(places);
     this.#arrange(places.length);
@@ -57,7 +58,7 @@ function placesOf(stripe, cluster) {
   /** @type {Map<number, StripeChunk[]>} */
   const byIndex = new Map();
   for (const c of chunks) byIndex.set(c.index, [...(byIndex.get(c.index) ?? []), c]);
-  return [...byIndex.values()].map((of) => ({ chunks: of, states, slowest, version: stripe.version }));
+  return [...byIndex.values()].map((of) => ({ chunks: of, states, slowest, stripe }));
 }
 
 function makePlace() {
@@ -104,8 +105,8 @@ function makeChunk() {
       setIcon(sign, card);
       setText(node, chunk.node);
       show(spare, Boolean(chunk.spare));
-      setText(state, stateOf(chunk, place.version));
-      setText(answer, answerOf(chunk));
+      setText(state, stateOf(chunk, place.stripe.version));
+      sayOrHide(answer, place.stripe.read && answerOf(chunk));
       show(hedged, Boolean(chunk.hedged));
       show(bar, Boolean(chunk.seconds));
       time.style.width = `${((chunk.seconds ?? 0) / (place.slowest || 1)) * 100}%`;
