@@ -142,7 +142,8 @@ func (p *picture) film(a area) {
 		checked = span{bad, "WRONG " + size(float64(f.WrongBytes))}
 	}
 	a.parts(x+w+1, 0,
-		span{plain, fmt.Sprintf("%.1f/%.0f s", between(f.BufferSeconds, 0, 1e6), between(f.BufferLimitSeconds, 0, 1e6))},
+		span{plain, fmt.Sprintf("%.1f/%.0f s",
+			between(f.BufferSeconds, 0, 1e6), between(f.BufferLimitSeconds, 0, 1e6))},
 		span{plain, "pause " + millis(f.LongestPauseSeconds)},
 		checked,
 		stalled,

@@ -2,7 +2,6 @@ package monitor
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -39,9 +38,8 @@ type Options struct {
 	// must return at once. Without it the stripe view shows what it gets.
 	Ask func(volume string, offset int64)
 
-	Keys    []Key   // of a demonstration
-	Player  *Player // of a recording: space, + and - control it
-	NoColor bool
+	Keys   []Key   // of a demonstration
+	Player *Player // of a recording: space, + and - control it
 
 	Input  io.Reader // nil: the terminal
 	Output io.Writer // nil: the terminal
@@ -49,22 +47,19 @@ type Options struct {
 
 // Run shows the monitor until the user quits or ctx ends.
 func Run(ctx context.Context, opts Options) error {
-	ctx, cancel := context.WithCancel(ctx)
+	running, cancel := context.WithCancel(ctx)
 	defer cancel()
-	program := tea.NewProgram(newModel(opts), programOptions(ctx, opts)...)
+	program := tea.NewProgram(newModel(opts), programOptions(running, opts)...)
 	fed := make(chan struct{})
 	go func() {
 		defer close(fed)
-		feed(ctx, opts.Source, func(batch []metrics.Cluster) { program.Send(snapshots(batch)) },
+		feed(running, opts.Source, func(batch []metrics.Cluster) { program.Send(snapshots(batch)) },
 			func() { program.Send(over{}) })
 	}()
 	_, err := program.Run()
 	cancel()
 	<-fed
-	if errors.Is(err, tea.ErrProgramKilled) && ctx.Err() != nil {
-		return nil
-	}
-	if err != nil {
+	if err != nil && ctx.Err() == nil {
 		return fmt.Errorf("monitor: %w", err)
 	}
 	return nil
@@ -148,7 +143,7 @@ type place struct {
 func newModel(opts Options) *model {
 	// 80x24 is the size of a terminal that tells none.
 	return &model{opts: opts, width: 80, height: 24, view: View{
-		Keys: opts.Keys, Color: !opts.NoColor && os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb",
+		Keys: opts.Keys, Color: os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb",
 	}}
 }
 

@@ -139,7 +139,8 @@ func TestACutRecordingIsPlayed(t *testing.T) {
 		}
 		cut += len(text) / 50
 	}
-	if got, err := play(t.Context(), NewPlayer("x", strings.NewReader(text+"\x00\x00\x00"), maxSpeed)); err != nil || len(got) != 4 {
+	zeroes := strings.NewReader(text + "\x00\x00\x00")
+	if got, err := play(t.Context(), NewPlayer("x", zeroes, maxSpeed)); err != nil || len(got) != 4 {
 		t.Errorf("with zeroes behind: %d snapshots, %v", len(got), err)
 	}
 	if got, err := play(t.Context(), NewPlayer("x", strings.NewReader(""), 1)); err != nil || len(got) != 0 {

@@ -170,6 +170,38 @@ func TestEightCardsAreFourByTwo(t *testing.T) {
 	}
 }
 
+func TestGrid(t *testing.T) {
+	for n, want := range map[int][2]int{1: {1, 1}, 2: {2, 1}, 3: {3, 1}, 5: {3, 2}, 7: {4, 2}, 20: {5, 4}} {
+		if cols, rows := grid(n, 200, 55); cols != want[0] || rows != want[1] {
+			t.Errorf("%d cards: %d by %d, want %v", n, cols, rows, want)
+		}
+	}
+}
+
+// What is written over half of a wide rune takes all of it.
+func TestWideRunesAreNotHalved(t *testing.T) {
+	for x, want := range []string{"a 界|", " a界|", "世a |", "世 a|"} {
+		c := newCanvas(5, 1)
+		c.area().text(0, 0, plain, "世界|")
+		c.area().text(x, 0, plain, "a")
+		if got := c.String(false); got != want {
+			t.Errorf("a at %d: %q, want %q", x, got, want)
+		}
+	}
+}
+
+func TestWhatATerminalIsNotSent(t *testing.T) {
+	for r, want := range map[rune]int{
+		'\x1b': 1, '\n': 1, '\u0085': 1, '\u00ad': 1, '\u202e': 1, '\u200d': 1, '\ufeff': 1, '\ue000': 1, // written as ?
+		'\u0301': 0, 'ä': 1, '世': 2,
+	} {
+		got, n := clean(r)
+		if n != want || want == 1 && r != 'ä' && got != '?' {
+			t.Errorf("%U is drawn as %q over %d cells", r, got, n)
+		}
+	}
+}
+
 // With little room a list scrolls, so that the chosen card is always seen.
 func TestTheChosenCardIsSeen(t *testing.T) {
 	for _, n := range []int{1, 3, 8, 20, 100} {
