@@ -93,6 +93,70 @@ func (h *history) lateRepair(ctx context.Context) bool {
 	return true
 }
 
+// stubborn is how long an operator goes on asking for what is refused.
+const stubborn = 20 * time.Second
+
+// insist asks again and again for what may be refused for a while.
+func insist(command func() error) (err error) {
+	for end := time.Now().Add(stubborn); time.Now().Before(end); time.Sleep(200 * time.Millisecond) {
+		if err = command(); err == nil {
+			return nil
+		}
+	}
+	return err
+}
+
+// lose gives a node up as soon as its chunks are rebuilt. Later some card comes
+// back under its id, perhaps for another gateway.
+func (h *history) lose(ctx context.Context) bool {
+	i, ok := h.victim()
+	g := h.current()
+	if !ok || g.array.Err() != nil || h.unwell() > 0 {
+		return false
+	}
+	h.afflict(i, harm{cut: true})
+	err := insist(func() error { return g.manager.Lose(ctx, i) })
+	h.note("%s is given up: %v", h.nodes[i].id, err)
+	if err != nil {
+		h.afflict(i, harm{})
+		return true
+	}
+	if h.rng.IntN(2) == 0 {
+		h.kill(g)
+		h.reopen(ctx)
+	}
+	h.returnReplaced(ctx, i)
+	return true
+}
+
+// replace takes the card of a node for gone while the node is away.
+func (h *history) replace(ctx context.Context) bool {
+	i, ok := h.victim()
+	if !ok || h.current().array.Err() != nil || h.unwell() > 0 {
+		return false
+	}
+	h.afflict(i, harm{cut: true})
+	h.returnReplaced(ctx, i)
+	return true
+}
+
+// returnReplaced tells the gateway that a node's card is gone, and lets the node
+// return: with a blank card, or with the old one after all.
+func (h *history) returnReplaced(ctx context.Context, i int) {
+	g := h.current()
+	if g == nil {
+		return // it could not be opened, which was noted
+	}
+	if err := insist(func() error { return g.manager.Replace(ctx, i) }); err != nil {
+		h.fail("%s cannot be replaced: %v", h.nodes[i].id, err)
+	} else if h.rng.IntN(2) == 0 {
+		h.nodes[i].store.Wipe()
+		h.nodes[i].image = nil
+	}
+	h.note("%s is replaced", h.nodes[i].id)
+	h.afflict(i, harm{})
+}
+
 // goOut cuts nodes off and waits until they must have been declared out.
 func (h *history) goOut(nodes []int) {
 	for _, i := range nodes {

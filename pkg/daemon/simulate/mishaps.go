@@ -38,6 +38,8 @@ func mishaps() []mishap {
 		{"late repair", 4, (*history).lateRepair},
 		{"damage", 5, (*history).damage},
 		{"wipe", 4, (*history).wipe},
+		{"node lost", 3, (*history).lose},
+		{"node replaced", 3, (*history).replace},
 		{"old image", 4, (*history).oldImage},
 		{"full", 2, (*history).fill},
 	}
