@@ -133,7 +133,7 @@ func (at attempt) note(node int, gets []chunk.Get) []*asked {
 	for i, g := range gets {
 		if g.Block == at.block {
 			list[i] = &asked{node: node, index: g.Index, round: at.round}
-			at.asks = append(at.trace.asks, list[i])
+			at.asks = append(at.asks, list[i])
 		}
 	}
 	return list
