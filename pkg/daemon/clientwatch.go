@@ -50,7 +50,7 @@ func (c *Client) watch(ctx context.Context, logger *slog.Logger, out chan<- metr
 	opts := watch.Options{Name: c.cluster, Known: heard.known}
 	for _, n := range c.nodes {
 		client := chunkrpc.NewClient(chunkrpc.ClientOptions{
-			Node: chunk.NodeID(n.ID), Addr: n.Addr, Credentials: c.creds, Logger: logger,
+			Node: chunk.NodeID(n.ID), Addr: n.Addr, Transport: c.over, Credentials: c.creds, Logger: logger,
 		})
 		defer client.Close()
 		opts.Nodes = append(opts.Nodes, watch.Node{ID: n.ID, Addr: n.Addr, Asked: client})

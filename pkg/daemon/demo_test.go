@@ -216,6 +216,54 @@ func TestDemoRefusals(t *testing.T) {
 	}
 }
 
+// A monitor sees what the cards say of themselves, and what the gateway adds.
+func TestWatchADemo(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "demo")
+	info, _ := startDemo(t, dir)
+	monitor, err := NewClient(filepath.Join(dir, monitorDir, monitorFile))
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	pictures := monitor.Watch(ctx, nil)
+	p := await(t, pictures, "all there is", func(p metrics.Cluster) bool {
+		return p.Gateway != nil && len(p.Cards) == DefaultDemoNodes && p.Cards[7].Host != nil
+	})
+	if p.Name != demoName || p.Gateway.Health != Healthy || len(p.Volumes) != 1 || len(p.Events) == 0 {
+		t.Errorf("picture %+v", p)
+	}
+	for _, c := range p.Cards {
+		if c.Sync != metrics.In || c.CapacityBytes == 0 || c.Host == nil || c.Host.MemoryBytes == 0 {
+			t.Errorf("card %+v, host %+v", c, c.Host)
+		}
+	}
+	d := openDisk(t, info)
+	await(t, pictures, "cards that work", func(p metrics.Cluster) bool {
+		d.write(0, make([]byte, 512))
+		working := 0
+		for _, c := range p.Cards {
+			if c.State == metrics.Working {
+				working++
+			}
+		}
+		return working == DefaultDataChunks+DefaultParityChunks // of one block
+	})
+	await(t, pictures, "writes", func(p metrics.Cluster) bool {
+		d.write(0, make([]byte, 512))
+		return p.Gateway.WritesPerSecond > 0
+	})
+	p = await(t, pictures, "the stripe", func(p metrics.Cluster) bool {
+		d.read(0, 512)
+		return p.Stripe != nil
+	})
+	if s := p.Stripe; s.Volume != demoName || s.Block != 0 || len(s.Chunks) < 6 {
+		t.Errorf("stripe %+v", s)
+	}
+	cancel()
+	for range pictures { // to the end, which comes
+	}
+}
+
 // Without a gateway, status asks the nodes, with either certificate.
 func TestStatusWithoutGateway(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "demo")
@@ -249,6 +297,17 @@ func TestStatusWithoutGateway(t *testing.T) {
 		})
 	}
 	for _, client := range []*Client{gateway, monitor} {
+		watching, end := context.WithCancel(ctx)
+		pictures := client.Watch(watching, nil)
+		p := await(t, pictures, "a card that is away", func(p metrics.Cluster) bool {
+			return p.Cards[0].State == metrics.Unavailable && p.Cards[1].State == metrics.Idle
+		})
+		if p.Gateway != nil || p.Cards[1].Sync != metrics.Unknown || p.Cards[0].Why == "" {
+			t.Errorf("picture %+v", p)
+		}
+		end()
+		for range pictures {
+		}
 		status, err := client.Status(ctx)
 		if err != nil {
 			t.Fatal(err)
