@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"golang.org/x/sync/semaphore"
 
@@ -168,12 +169,17 @@ func (st *serverStream) read(ctx context.Context, h header, body []byte) error {
 	}
 	head := getBuffer(headerSize)
 	head.b = appendChunks(head.b, chunks)
-	st.reply(ctx, h, frame{head: head, tail: present(gets, chunks), owner: l})
+	st.reply(ctx, h, frame{head: head, tail: present(gets, chunks, l.room.b), owner: l})
 	return nil
 }
 
-// present returns the payloads that a Read has brought.
-func present(gets []chunk.Get, chunks []chunk.Chunk) [][]byte {
+// present returns the payloads that a Read has brought into room: in one piece,
+// where it has brought all.
+func present(gets []chunk.Get, chunks []chunk.Chunk, room []byte) [][]byte {
+	absent := func(c chunk.Chunk) bool { return c.State != chunk.Present }
+	if !slices.ContainsFunc(chunks, absent) {
+		return [][]byte{room}
+	}
 	var pieces [][]byte
 	for i := range gets {
 		if chunks[i].State == chunk.Present && len(gets[i].Dst) > 0 {
