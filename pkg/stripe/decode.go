@@ -80,7 +80,7 @@ type question struct {
 }
 
 // questions returns what to ask of whom, those first that promise most: homes
-// that are in and under no suspicion.
+// that are in and not late.
 func (a *Array) questions(block uint64) (list []question) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -106,9 +106,9 @@ func (a *Array) questions(block uint64) (list []question) {
 
 func (q question) rankLocked() int {
 	switch {
-	case q.authority && !q.suspect:
+	case q.authority && q.lates == 0:
 		return 0
-	case !q.suspect:
+	case q.lates == 0:
 		return 1
 	}
 	return 2

@@ -17,6 +17,11 @@ const (
 	hedgeShare = 0.05
 	hedgeBurst = 10
 
+	// suspectAfter is how many reads in a row must be late for a node to come
+	// under suspicion. One may happen to any node that has much to do, and what
+	// its chunks are decoded from costs the others more.
+	suspectAfter = 3
+
 	// hopeless is when a read is hedged whatever the budget: no card that
 	// works takes so long, and a client must not wait for node_timeout. It is
 	// paid once a heartbeat and node, since the node is under suspicion then.
@@ -77,6 +82,7 @@ func (p *peer) timed(d time.Duration) {
 	p.array.mu.Lock()
 	defer p.array.mu.Unlock()
 	p.latency.observe(d)
+	p.lates = 0
 }
 
 // collect waits for the fetches. When some are late, and the budget allows or
@@ -86,13 +92,14 @@ func (p *peer) timed(d time.Duration) {
 func (a *Array) collect(ctx context.Context, spans []*span, fetches []*fetch) map[*span]bool {
 	begin := time.Now()
 	late := stragglers(begin, fetches, func(f *fetch) time.Duration { return f.late })
-	if len(late) > 0 && !a.mayHedge() {
+	beyond := len(late) > 0 && !a.mayHedge()
+	if beyond {
 		late = hopelessOf(begin, fetches, late)
 	}
 	if len(late) == 0 {
 		return nil
 	}
-	a.suspect(late)
+	a.suspect(late, beyond)
 	h := a.hedge(ctx, spans, late)
 	defer h.cancel()
 	primaries := make(chan struct{})
@@ -172,15 +179,17 @@ func (a *Array) mayHedge() bool {
 	return true
 }
 
-// suspect puts the nodes of a read that is hedged under suspicion: until their
-// next heartbeat they are not asked first, so that a frozen node costs one
-// hedge and not one for each read.
-func (a *Array) suspect(late []*fetch) {
+// suspect takes note of the nodes of a read that is hedged. Those that are
+// hopeless, or late again and again, come under suspicion: until their next
+// heartbeat they are not asked first, so that a frozen node costs a few hedges
+// and not one for each read.
+func (a *Array) suspect(late []*fetch, hopeless bool) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.hedged++
 	for _, f := range late {
-		f.suspect = true
+		f.lates++
+		f.suspect = f.suspect || hopeless || f.lates >= suspectAfter
 	}
 }
 

@@ -37,7 +37,8 @@ type peer struct {
 	blank    chunk.StoreID // a new card that takes over the node's id; zero: the recorded one
 	trouble  string        // what was last logged of the node; empty when it is well
 	latency  latency       // of its reads
-	suspect  bool          // a read of it was late, and no heartbeat was answered since
+	lates    int           // reads of it that were late since one was in time
+	suspect  bool          // reads of it were late, and no heartbeat was answered since
 	strain   float64       // of the last heartbeats, the share before which a read was late
 	pursuits int           // changes of repair under way
 	strays   int           // of these, what nobody waits for
