@@ -19,6 +19,19 @@
 // fast it may go. It keeps nothing on disk: after a restart the lists of the
 // nodes tell again what is left to do.
 //
+// Blocks are mended in batches (stripe.HealAll): what is asked of a node for a
+// batch is one request, so that the time of a request does not matter. Measured
+// by scripts/bench-failures.sh, all 8 nodes and the gateway on the same 2 cores,
+// 512 MiB in blocks of 32 KiB, MB/s written to the node or onto spares, before
+// and since there are batches:
+//
+//	resync of half the volume     5.7   51.9
+//	resync of a blank card        5.5   36.1
+//	rebuild of a node on spares   5.9   22.8
+//
+// A block that is mended keeps its writers waiting, so a batch is small: 256 KiB
+// for one node.
+//
 // # Flapping
 //
 // A node whose resync is interrupted, or which goes out again soon after it
