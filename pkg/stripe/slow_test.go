@@ -49,13 +49,6 @@ func (c *card) Sync(ctx context.Context, term chunk.Term) (chunk.Ack, error) {
 	return c.Store.Sync(ctx, term)
 }
 
-func (c *card) Beat(ctx context.Context, term chunk.Term) (chunk.Pulse, error) {
-	if c.slow() {
-		time.Sleep(slowTime)
-	}
-	return c.Store.Beat(ctx, term)
-}
-
 // TestTenthOfOneNodesOperationsDelayed: by 100 ms, under the load of a deep
 // queue. Throughput drops by less than a fifth.
 func TestTenthOfOneNodesOperationsDelayed(t *testing.T) {
