@@ -114,6 +114,8 @@ main() {
 	step staticcheck go tool staticcheck ./...
 	step go-test go test -race ./...
 	step build build
+	step simulate "$ROZOBOX" simulate --seeds 100
+	step fio-tls with_packages env E2E_TRANSPORT=tls scripts/e2e/fio.sh
 	for name in "${E2E[@]}"; do step "$name" with_packages "scripts/e2e/$name.sh"; done
 	((FAILED == 0)) || printf 'failed: %s\n' "${FAILURES[*]}"
 	printf '%d s in all\n' "$SECONDS"

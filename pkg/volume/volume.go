@@ -150,6 +150,9 @@ func (v *Volume) change(ctx context.Context, k kind, p []byte, off, n int64) err
 	}
 	ctx, cancel := v.limit(ctx)
 	defer cancel()
+	if err := context.Cause(ctx); err != nil {
+		return err
+	}
 	parts := v.cut(ctx, k, p, off, n)
 	v.queues.enter(parts)
 	errs := make([]error, len(parts))

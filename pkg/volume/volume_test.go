@@ -321,3 +321,18 @@ func TestExtents(t *testing.T) {
 		}
 	})
 }
+
+// TestI7NothingBeginsAfterItsEnd: a request whose connection is gone when it
+// arrives changes nothing, even where nobody stands in its way.
+func TestI7NothingBeginsAfterItsEnd(t *testing.T) {
+	inBubble(t, func(t *testing.T, v *Volume, a *fake) {
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		if err := v.WriteAt(ctx, make([]byte, blockSize), 0); !errors.Is(err, context.Canceled) {
+			t.Errorf("error %v, want %v", err, context.Canceled)
+		}
+		if a.writes != 0 {
+			t.Errorf("%d blocks were written", a.writes)
+		}
+	})
+}
