@@ -150,7 +150,7 @@ func (g *Gateway) listenTCP(addr string) error {
 }
 
 func (g *Gateway) addFront(l net.Listener, opts nbd.Options) error {
-	opts.Exports, opts.Logger = g, g.logger
+	opts.Exports, opts.Logger, opts.Resumable = g, g.logger, true
 	server, err := nbd.NewServer(opts)
 	if err != nil {
 		return errors.Join(err, l.Close())

@@ -208,7 +208,9 @@ func (c *conn) take(req *request) error {
 		return errTooLong
 	}
 	if refusal == nil && !c.pending.begin() {
-		refusal = ErrShutdown
+		if refusal = ErrShutdown; c.server.opts.Resumable {
+			return refusal
+		}
 	}
 	if refusal != nil {
 		if err := c.skip(int(size)); err != nil {

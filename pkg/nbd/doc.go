@@ -56,6 +56,10 @@
 //     own next request.
 //   - When Serve's context ends, outstanding requests are finished within
 //     ShutdownTimeout, new ones are answered with ESHUTDOWN, then all closes.
+//     With Options.Resumable new ones end their connection without an answer:
+//     the Linux client makes an I/O error of ESHUTDOWN, but sends again on a
+//     new connection what had no answer, so that a file system outlives a
+//     restart of the server.
 //
 // # Choices where the protocol leaves one
 //

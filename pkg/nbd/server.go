@@ -77,6 +77,10 @@ type Options struct {
 	// its return.
 	ShutdownTimeout time.Duration
 
+	// Resumable says that clients may connect anew later, here or to another
+	// server, and find the same data: see the package's promises on shutdown.
+	Resumable bool
+
 	// MaxInFlight and MaxInFlightPerConn bound the bytes of requests and
 	// replies held in memory. Each connection has 1 MiB more, beside
 	// MaxInFlight, so that others cannot starve it.

@@ -76,6 +76,32 @@ func TestShutdown(t *testing.T) {
 	}
 }
 
+// TestShutdownOfAResumableServer: what is outstanding is finished and answered;
+// what is new ends the connection without an answer.
+func TestShutdownOfAResumableServer(t *testing.T) {
+	device := newFullDevice(4096)
+	opts := Options{Exports: exporting(device), Resumable: true}
+	bubble(t, opts, func(t *testing.T, l *pipeListener, stop func()) {
+		gate := newGate()
+		device.block = gate.block
+		c := l.dial(t)
+		c.greet(3)
+		c.begin(simple)
+		first := command{kind: cmdWrite, cookie: 1, length: 512, payload: pattern(512)}
+		c.send(first)
+		<-gate.entered
+		stop()
+		synctest.Wait()
+		c.send(command{kind: cmdFlush, cookie: 2})
+		synctest.Wait()
+		close(gate.open)
+		if code, _ := c.collect(first, 0); code != 0 {
+			t.Errorf("the outstanding write failed: %d", code)
+		}
+		c.closed()
+	})
+}
+
 // TestShutdownIsBounded: by a device that does not finish, by a client that
 // does not read, by one in the midst of a payload.
 func TestShutdownIsBounded(t *testing.T) {
