@@ -71,8 +71,8 @@ nbd_client() {
 
 # rozobox attach, and a server that restarts under a mounted file system:
 #
-#   here    | write, write,  ..waiting..     write, compare, unmount, fsck
-#   server  |              X (SIGKILL)   start
+#   here    | write, write,  ..waiting..      write,  ..waiting..     compare, unmount, fsck
+#   server  |              X (SIGKILL)  start       X (SIGTERM)  start
 rozobox_attach() {
 	step rozobox attach
 	rozobox attach /dev/nbd0 "$VOLUME" --server 10.0.2.2:1 --server "10.0.2.2:$PORT" \
@@ -82,9 +82,11 @@ rozobox_attach() {
 	mount -t ext4 /dev/nbd0 /mnt
 	compare /mnt/first
 	write_files /mnt/before 20
-	restart
+	restart 1
+	restart 2
 	compare /mnt/before
-	compare /mnt/during
+	compare /mnt/during1
+	compare /mnt/during2
 	grep -q '/mnt ext4 rw' /proc/mounts
 	must_refuse
 	umount /mnt
@@ -95,15 +97,16 @@ rozobox_attach() {
 	cat /tmp/attach.log
 }
 
+# restart N: the server restarts for the Nth time.
 restart() {
-	step restart
-	write_files /mnt/during 60 &
+	step "restart $1"
+	write_files "/mnt/during$1" 60 &
 	writer=$!
 	usleep 200000
-	echo "@@ restart"
+	echo "@@ restart $1"
 	wait "$writer"
 	step survived
-	grep 'connected again' /tmp/attach.log
+	[ "$(grep -c 'connected again' /tmp/attach.log)" -ge "$1" ]
 }
 
 # A mounted device must not be detached by mistake; the watch over it may be

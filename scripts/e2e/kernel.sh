@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # The kernel's own NBD client: a stock Debian kernel in a virtual machine without
 # hardware support attaches the volume, by nbd-client and by rozobox attach, and
-# has an ext4 on it, under which the server is killed and started again.
+# has an ext4 on it, under which the server is killed, and stopped, and started
+# again.
 # kernel-init.sh is what happens inside.
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
@@ -66,7 +67,16 @@ boot() {
 
 said() { grep -q "^@@ $1" "$DIR/console.log"; }
 
-restart_asked() { said restart || said ended; }
+restart_asked() { said "restart $1" || said ended; }
+
+# restart N COMMAND: ends the server by COMMAND when the machine asks for it.
+restart() {
+	wait_for "$BOOT_SECONDS" "the machine asks for restart $1 of the server" restart_asked "$1"
+	"$2"
+	say "the server is gone ($2)"
+	sleep 1
+	revive_server
+}
 
 machine_ended() { ! running console; }
 
@@ -76,11 +86,8 @@ main() {
 	serve
 	make_initramfs
 	boot
-	wait_for "$BOOT_SECONDS" "the machine asks for a restart of the server" restart_asked
-	crash_server
-	say "the server is dead"
-	sleep 1
-	revive_server
+	restart 1 crash_server
+	restart 2 stop_server
 	wait_for "$BOOT_SECONDS" "the machine ends" machine_ended
 	said passed || fail "see the console's log"
 	[[ ${E2E_SERVER:-} == nbdkit ]] || grep -q 'incarnation=[0-9]' "$DIR/console.log" ||

@@ -225,8 +225,10 @@ serve() {
 
 start_nbdkit() { launch nbdkit nbdkit --foreground --port "$NBD_PORT" --threads 16 file "$DIR/disk"; }
 
-# crash_server and revive_server kill and start what clients talk to.
+# crash_server, stop_server and revive_server kill, end and start what clients
+# talk to.
 crash_server() { if [[ ${E2E_SERVER:-rozobox} == nbdkit ]]; then crash nbdkit; else crash gateway; fi; }
+stop_server() { if [[ ${E2E_SERVER:-rozobox} == nbdkit ]]; then stop nbdkit; else stop gateway; fi; }
 revive_server() { if [[ ${E2E_SERVER:-rozobox} == nbdkit ]]; then start_nbdkit; else start_gateway; fi; }
 
 # crashload runs scripts/crashload, which lets the shell functions that
