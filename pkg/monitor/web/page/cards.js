@@ -114,7 +114,7 @@ function makeCard() {
       // A reason takes the place of figures that are not there: the card keeps its size.
       show(figures.element, !(card.why && card.state === 'unavailable'));
       figures.update(card, scene);
-      flows.update(card, scene);
+      flows.update(scene);
     },
   };
 }
@@ -218,6 +218,9 @@ function makeFigures(pick) {
   };
 }
 
+/** @param {number|undefined} n */
+const chunkRate = (n) => (n === undefined ? DASH : `${perSecond(n)}/s`);
+
 /** @param {Card} c */
 const memoryOf = (c) => share(c.host?.memory_used_bytes, c.host?.memory_bytes);
 
@@ -247,7 +250,7 @@ function makeFigure(name, pick, format) {
  * @param {PickOf} pick
  */
 function makeFlows(pick) {
-  const chunks = makeFlow('Chunks', 'reads', 'writes', perSecond, pick(
+  const chunks = makeFlow('Chunks', 'reads', 'writes', chunkRate, pick(
     (c) => c.reads_per_second), pick((c) => c.writes_per_second));
   const net = makeFlow('Net', 'in', 'out', rate, pick(
     (c) => c.host?.net_in_bytes_per_second), pick((c) => c.host?.net_out_bytes_per_second));
@@ -255,8 +258,8 @@ function makeFlows(pick) {
     (c) => c.host?.disk_out_bytes_per_second), pick((c) => c.host?.disk_in_bytes_per_second));
   return {
     element: h('dl', { class: 'flows' }, chunks.element, net.element, disk.element),
-    /** @param {Card} _ @param {Scene} scene */
-    update(_, scene) {
+    /** @param {Scene} scene */
+    update(scene) {
       chunks.update(scene.moments, scene.chunks);
       net.update(scene.moments, scene.net);
       disk.update(scene.moments, scene.disk);
@@ -276,21 +279,15 @@ function makeFlow(name, above, below, format, pickAbove, pickBelow) {
   const up = h('span', { class: 'value' });
   const down = h('span', { class: 'value' });
   const curve = mirror(pickAbove, pickBelow);
-  const unit = format === perSecond ? '/s' : '';
   return {
     element: h('div', { class: 'flow' }, h('dt', {}, name), curve.element, h('dd', {},
       h('span', { class: 'way one' }, above), up, h('span', { class: 'way two' }, below), down)),
     /** @param {Moment[]} moments @param {number} high */
     update(moments, high) {
       const last = moments.at(-1);
-      setText(up, say(last && pickAbove(last)));
-      setText(down, say(last && pickBelow(last)));
+      setText(up, format(last && pickAbove(last)));
+      setText(down, format(last && pickBelow(last)));
       curve.update(moments, high);
     },
   };
-
-  /** @param {number|undefined} n */
-  function say(n) {
-    return n === undefined ? DASH : format(n) + unit;
-  }
 }
