@@ -44,7 +44,8 @@ function describe(stripe, now) {
   if (stripe.zeroes) parts.push('reads as zeroes');
   if (stripe.read) {
     const ago = (now - Date.parse(stripe.read)) / 1000;
-    parts.push(ago < 1 ? 'read just now' : `read ${duration(ago)} ago`);
+    const from = stripe.memory ? ", from the gateway's memory" : '';
+    parts.push((ago < 1 ? 'read just now' : `read ${duration(ago)} ago`) + from);
   }
   parts.push(`any ${stripe.data_chunks} of ${stripe.data_chunks + stripe.parity_chunks} give it back`);
   return `${parts.join(' · ')}.`;

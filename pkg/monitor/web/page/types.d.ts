@@ -98,6 +98,7 @@ export interface Stripe {
   data_chunks: number;
   parity_chunks: number;
   read?: string;
+  memory?: boolean;
   chunks: StripeChunk[] | null;
 }
 
