@@ -24,7 +24,7 @@ foreign_node() {
 cluster_files_again() {
 	local args=() i
 	for i in "${!NODES[@]}"; do args+=(--node "${NODES[i]}=127.0.0.1:$((NBD_PORT + 2 + i))"); done
-	"$ROZOBOX" init --dir "$CLUSTER" --name e2e "${args[@]}" >/dev/null
+	"$ROZOBOX" init --dir "$CLUSTER" --name e2e --transport "$TRANSPORT" "${args[@]}" >/dev/null
 }
 
 # pi2's certificate under pi1's name.

@@ -23,10 +23,15 @@ nbd_garbage() {
 	head -c 100k /dev/urandom | send tcp "$ADMIN_PORT"
 }
 
-# chunk_garbage: packets that are no QUIC, and some that begin like it.
+# chunk_garbage: what is no QUIC or TLS, and some that begins like it.
 chunk_garbage() {
 	local i port
 	for port in $(seq $((NBD_PORT + 2)) $((NBD_PORT + 9))); do
+		if [[ $TRANSPORT == tls ]]; then
+			head -c 100k /dev/urandom | send tcp "$port"
+			{ printf '\26\3\1\2\0\1\0\1\374' && head -c 1200 /dev/urandom; } | send tcp "$port"
+			continue
+		fi
 		for i in {1..20}; do head -c $((RANDOM % 1400 + 1)) /dev/urandom | send udp "$port"; done
 		{ printf '\303\0\0\0\1\10' && head -c 1200 /dev/urandom; } | send udp "$port"
 	done

@@ -146,6 +146,8 @@ free_ports() {
 	fail "no $count free ports in a row after $try tries"
 }
 
+TRANSPORT=${E2E_TRANSPORT:-quic} # between the gateway and the nodes
+
 # cluster_init makes the files of a cluster in $DIR/cluster.
 cluster_init() {
 	local args=() i
@@ -154,7 +156,7 @@ cluster_init() {
 	for i in "${!NODES[@]}"; do args+=(--node "${NODES[i]}=127.0.0.1:$((PORT + 2 + i))"); done
 	export CLUSTER=$DIR/cluster GATEWAY_TOML=$DIR/cluster/gateway/gateway.toml
 	URI=nbd://127.0.0.1:$NBD_PORT/$VOLUME
-	"$ROZOBOX" init --dir "$CLUSTER" --name e2e --transport "${E2E_TRANSPORT:-quic}" "${args[@]}" \
+	"$ROZOBOX" init --dir "$CLUSTER" --name e2e --transport "$TRANSPORT" "${args[@]}" \
 		--nbd "127.0.0.1:$NBD_PORT" --admin "127.0.0.1:$ADMIN_PORT" >/dev/null
 }
 
