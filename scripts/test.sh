@@ -20,7 +20,7 @@ declare -A PACKAGES=(
 	[shellcheck]=shellcheck [gcc]=gcc [chromium]=chromium [node]=nodejs [npm]=npm
 )
 # The cheap ones first, so that a mistake shows early.
-E2E=(nbdinfo nbdcopy fio qemu-io ext4 garbage certificates full-disk web damage takeover failures
+E2E=(nbdinfo nbdcopy fio tls qemu-io ext4 garbage certificates full-disk web damage takeover failures
 	crash-gateway crash-nodes crash-all kernel)
 SKIPPED_STATUS=77 # of a script that cannot run here, as automake has it
 
@@ -115,7 +115,6 @@ main() {
 	step go-test go test -race ./...
 	step build build
 	step simulate "$ROZOBOX" simulate --seeds 100
-	step fio-tls with_packages env E2E_TRANSPORT=tls scripts/e2e/fio.sh
 	for name in "${E2E[@]}"; do step "$name" with_packages "scripts/e2e/$name.sh"; done
 	((FAILED == 0)) || printf 'failed: %s\n' "${FAILURES[*]}"
 	printf '%d s in all\n' "$SECONDS"
