@@ -32,6 +32,11 @@ var (
 	// repair may put there.
 	ErrSettled = errors.New("version is at or below the watermark")
 
+	// ErrNoBase means that a patch was refused: the newest version of the chunk
+	// that the node has is not the patch's base, or is damaged. Send the whole
+	// chunk.
+	ErrNoBase = errors.New("the newest version is not the base of the patch")
+
 	// ErrNameTaken means that another volume holds the name on this node.
 	ErrNameTaken = errors.New("volume name is taken")
 

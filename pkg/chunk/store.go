@@ -144,6 +144,14 @@ const (
 	// AllIndexes, of every chunk of the block. It survives a restart once
 	// synced.
 	OpDrop
+	// OpPatch stores a version that differs from the version Op.Base of the
+	// same chunk by Op.Data at Op.Off: the new bytes are the exclusive or of
+	// both, so that a data chunk and its parity chunks are patched alike.
+	// Without Data the content stays as it is. What is stored is a whole chunk,
+	// which needs Base no longer. Refused with ErrNoBase unless the newest
+	// version held is Base, intact; and where the chunks that the patches of one
+	// Write come to exceed MaxRequestBytes.
+	OpPatch
 )
 
 // AllIndexes in an OpDrop means every chunk index of the block.
@@ -156,7 +164,10 @@ type Op struct {
 	Index   uint8
 	Version Version
 	Repair  bool   // may put at or below W; ignored where a newer version <= W stands
-	Data    []byte // OpPut only: 1 to MaxChunkSize bytes, a multiple of ChunkAlign
+	Data    []byte // of an OpPut 1 to MaxChunkSize bytes, a multiple of ChunkAlign; of an OpPatch
+
+	Base Version // OpPatch only
+	Off  uint32  // OpPatch only: where Data applies; all of it lies within the chunk
 }
 
 // Ack answers a Write or a Sync.

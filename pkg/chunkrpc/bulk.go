@@ -34,6 +34,8 @@ func appendWrite(b []byte, term chunk.Term, ops []chunk.Op) []byte {
 		b = be.AppendUint32(b, uint32(len(op.Data)))
 		b = be.AppendUint64(b, op.Block)
 		b = be.AppendUint64(b, uint64(op.Version))
+		b = be.AppendUint64(b, uint64(op.Base))
+		b = be.AppendUint32(b, op.Off)
 	}
 	return b
 }
@@ -55,6 +57,7 @@ func decodeWrite(count int, body []byte) (chunk.Term, []chunk.Op, error) {
 		metas.require(metas.u8() == 0)
 		op.Data = d.limited(int(metas.u32()), chunk.MaxChunkSize)
 		op.Block, op.Version = metas.u64(), chunk.Version(metas.u64())
+		op.Base, op.Off = chunk.Version(metas.u64()), metas.u32()
 	}
 	d.require(!metas.bad)
 	return term, ops, d.finish("write")

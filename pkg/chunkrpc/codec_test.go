@@ -119,7 +119,7 @@ func appendOps(n, size int) (int, []byte) {
 	data := []byte{}
 	for i := range ops {
 		ops[i] = chunk.Op{
-			Kind: chunk.OpPut, Block: uint64(i), Index: uint8(i), Version: 1 << 40, Repair: i%2 == 0,
+			Kind: chunk.OpPut, Block: uint64(i), Index: uint8(i), Version: 1 << 40, Repair: i%2 == 0, Base: 1 << 39, Off: 4096,
 			Data: bytes.Repeat([]byte{byte(i)}, size),
 		}
 		data = append(data, ops[i].Data...)
@@ -330,9 +330,11 @@ func TestErrorTextsAreCutBetweenRunes(t *testing.T) {
 func TestWriteKeepsWhatItWasAsked(t *testing.T) {
 	ops := []chunk.Op{
 		{Kind: chunk.OpPut, Block: 1 << 60, Index: 5, Version: 1 << 50, Repair: true, Data: []byte("0123456789abcdef")},
+		{Kind: chunk.OpPatch, Block: 3, Version: 9, Base: 1 << 49, Off: 1 << 30, Data: []byte("x")},
 		{Kind: chunk.OpDrop, Block: 2, Index: chunk.AllIndexes, Version: 3, Data: []byte{}},
 	}
-	term, got, err := decodeWrite(2, append(appendWrite(nil, someTerm, ops), ops[0].Data...))
+	body := append(appendWrite(nil, someTerm, ops), ops[0].Data...)
+	term, got, err := decodeWrite(3, append(body, ops[1].Data...))
 	if err != nil || term != someTerm || !reflect.DeepEqual(got, ops) {
 		t.Errorf("%+v became %+v, %v", ops, got, err)
 	}

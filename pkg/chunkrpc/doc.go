@@ -105,10 +105,10 @@
 // is the number of operations of a Write or Read, else 0. The client chooses
 // the id, the reply repeats it. Replies come in any order.
 //
-// A term is 36 bytes, a Write's operation 24, a Read's 28, a chunk's answer 9:
+// A term is 36 bytes, a Write's operation 36, a Read's 28, a chunk's answer 9:
 //
 //	| volume 16 | epoch 4 | nonce 8 | watermark 8 |
-//	| kind 1 | index 1 | repair 1 | 0 | length 4 | block 8 | version 8 |
+//	| kind 1 | index 1 | repair 1 | 0 | length 4 | block 8 | version 8 | base 8 | offset 4 |
 //	| index 1 | 0 0 0 | offset 4 | length 4 | block 8 | at most 8 |
 //	| state 1 | version 8 |
 //

@@ -32,6 +32,8 @@ var codes = [...]error{
 	7: chunk.ErrNameTaken,
 	8: chunk.ErrUnknownVolume,
 	9: chunk.ErrInvalid,
+
+	10: chunk.ErrNoBase,
 }
 
 const codeUnavailable code = 3

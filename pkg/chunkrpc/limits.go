@@ -16,7 +16,7 @@ const (
 	headerSize   = 16
 	preambleSize = 21
 	termSize     = 36
-	opSize       = 24
+	opSize       = 36
 	getSize      = 28
 	chunkSize    = 9
 	entrySize    = 18

@@ -90,6 +90,13 @@
 // log holds one of those. It stays in the index like a version, until no segment
 // before its own has a dead put.
 //
+// # Patches
+//
+// A patch (chunk.OpPatch) is applied when it arrives, and a whole record is
+// written: nothing in the log depends on another record, so that compaction,
+// damage and replay know nothing of patches. What a patch saves is the network,
+// not the card.
+//
 // # Compaction
 //
 // See compactor. It never stops for want of room: what is written leaves room for

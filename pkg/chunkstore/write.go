@@ -16,10 +16,11 @@ func (s *Store) Write(ctx context.Context, term chunk.Term, ops []chunk.Op) (chu
 	if err := checkOps(ops); err != nil {
 		return chunk.Ack{}, s.wrap(term.Volume, err)
 	}
-	if _, _, err := s.admit(term); err != nil { // before any work for it
+	v, _, err := s.admit(term) // before any work for it
+	if err != nil {
 		return chunk.Ack{}, err
 	}
-	b := newBatch(s, term.Volume, ops)
+	b := newBatch(s, v, ops)
 	defer b.release()
 	s.waitRoom(ctx, int64(len(b.buf)))
 	if err := s.takeTurn(ctx); err != nil {
@@ -30,7 +31,7 @@ func (s *Store) Write(ctx context.Context, term chunk.Term, ops []chunk.Op) (chu
 	if err != nil {
 		return chunk.Ack{}, err
 	}
-	s.counts.wrote(ops, errs)
+	s.counts.wrote(b.ops, errs)
 	return chunk.Ack{Instance: s.instance, FreeBytes: s.free(), Errs: errs}, nil
 }
 
@@ -58,10 +59,14 @@ func checkOp(op *chunk.Op) error {
 		index = 0
 	}
 	switch {
-	case op.Kind < chunk.OpPut || op.Kind > chunk.OpDrop:
+	case op.Kind < chunk.OpPut || op.Kind > chunk.OpPatch:
 		return fmt.Errorf("kind %d: %w", op.Kind, chunk.ErrInvalid)
 	case !validChunk(op.Block, index, op.Version):
 		return fmt.Errorf("block %d index %d version %s: %w", op.Block, op.Index, op.Version, chunk.ErrInvalid)
+	case op.Kind == chunk.OpPatch:
+		return checkPatch(op)
+	case op.Base != 0 || op.Off != 0:
+		return fmt.Errorf("base %s and offset %d without a patch: %w", op.Base, op.Off, chunk.ErrInvalid)
 	case (op.Kind == chunk.OpPut) != (n > 0) || n%chunk.ChunkAlign != 0 || n > chunk.MaxChunkSize:
 		return fmt.Errorf("payload of %d bytes: %w", n, chunk.ErrInvalid)
 	}
@@ -71,7 +76,9 @@ func checkOp(op *chunk.Op) error {
 // batch is a Write on its way: its records one after the other in buf, behind
 // room for a watermark.
 type batch struct {
-	ops    []chunk.Op
+	ops    []chunk.Op // with patches resolved
+	own    []chunk.Op // the room for those
+	data   []byte     // the payloads that patches came to
 	buf    []byte
 	recs   []staged // those decided for and not yet in the log
 	opOf   []int    // which op each of recs comes from
@@ -87,9 +94,11 @@ var batches = sync.Pool{New: func() any { return &batch{blocks: map[uint64]struc
 // keptBuffer bounds what an idle batch keeps: the largest request and its headers.
 const keptBuffer = chunk.MaxRequestBytes + chunk.MaxRequestBytes/8
 
-func newBatch(s *Store, id chunk.VolumeID, ops []chunk.Op) *batch {
+func newBatch(s *Store, v *volume, ops []chunk.Op) *batch {
 	b := batches.Get().(*batch)
 	b.ops, b.from, b.to = ops, headerSize, headerSize
+	s.resolve(v, b)
+	ops = b.ops
 	size := int64(headerSize)
 	for i := range ops {
 		size += headerSize + storedSize(int64(len(ops[i].Data)))
@@ -100,7 +109,7 @@ func newBatch(s *Store, id chunk.VolumeID, ops []chunk.Op) *batch {
 	b.buf = b.buf[:size]
 	off, synced := int64(headerSize), position(s.synced.Load())
 	for i := range ops {
-		r := opRecord(&ops[i], id)
+		r := opRecord(&ops[i], v.id)
 		r.synced = synced
 		p := b.buf[off : off+r.size()]
 		r.encode(p)
@@ -111,7 +120,8 @@ func newBatch(s *Store, id chunk.VolumeID, ops []chunk.Op) *batch {
 }
 
 func opRecord(op *chunk.Op, id chunk.VolumeID) record {
-	kinds := [...]kind{chunk.OpPut: kindPut, chunk.OpTombstone: kindTombstone, chunk.OpDrop: kindDrop}
+	kinds := [...]kind{chunk.OpPut: kindPut, chunk.OpTombstone: kindTombstone, chunk.OpDrop: kindDrop,
+		chunk.OpPatch: kindPut}
 	return record{
 		kind: kinds[op.Kind], index: op.Index, volume: id, block: op.Block,
 		version: op.Version, length: uint32(len(op.Data)),
@@ -128,6 +138,7 @@ func (b *batch) fail(op int, err error) {
 
 func (b *batch) release() {
 	b.ops, b.errs = nil, nil
+	clear(b.own)
 	b.reset()
 	if cap(b.buf) <= keptBuffer {
 		batches.Put(b)
@@ -257,6 +268,9 @@ func (s *Store) decide(v *volume, op *chunk.Op, w chunk.Version, limit int64) (k
 			return false, false, nil
 		}
 		low = true
+	}
+	if op.Base != 0 && !s.builds(v, op) {
+		return false, false, chunk.ErrNoBase
 	}
 	size := headerSize + storedSize(int64(len(op.Data)))
 	if !s.admits(limit, size, claimOf(op)) {

@@ -268,16 +268,26 @@ func checkOps(ops []chunk.Op) error {
 	total := 0
 	for _, op := range ops {
 		total += len(op.Data)
-		put := op.Kind == chunk.OpPut
-		switch {
-		case op.Kind < chunk.OpPut || op.Kind > chunk.OpDrop || op.Version == 0,
-			put != (len(op.Data) > 0), len(op.Data)%chunk.ChunkAlign != 0,
-			len(op.Data) > chunk.MaxChunkSize, total > chunk.MaxRequestBytes,
-			op.Index >= chunk.MaxWidth && (op.Kind != chunk.OpDrop || op.Index != chunk.AllIndexes):
+		if total > chunk.MaxRequestBytes || !validOp(op) {
 			return fmt.Errorf("operation %+v: %w", op.Kind, chunk.ErrInvalid)
 		}
 	}
 	return nil
+}
+
+func validOp(op chunk.Op) bool {
+	patch, size := op.Kind == chunk.OpPatch, uint64(op.Off)+uint64(len(op.Data))
+	switch {
+	case op.Kind < chunk.OpPut || op.Kind > chunk.OpPatch || op.Version == 0:
+		return false
+	case patch && (op.Base == 0 || op.Base >= op.Version || op.Repair), !patch && (op.Base|chunk.Version(op.Off)) != 0:
+		return false
+	case !patch && (op.Kind == chunk.OpPut) != (len(op.Data) > 0):
+		return false
+	case !patch && len(op.Data)%chunk.ChunkAlign != 0, size > chunk.MaxChunkSize:
+		return false
+	}
+	return op.Index < chunk.MaxWidth || op.Kind == chunk.OpDrop && op.Index == chunk.AllIndexes
 }
 
 // applyLocked does one op, or says why not.
@@ -298,12 +308,29 @@ func (m *Memory) applyLocked(v *volume, id chunk.VolumeID, op chunk.Op) error {
 			return nil
 		}
 	}
+	if op.Kind == chunk.OpPatch {
+		base := v.find(k, 0)
+		if base == nil || base.version != op.Base || base.damaged || base.tombstone ||
+			int(op.Off)+len(op.Data) > len(base.data) {
+			return chunk.ErrNoBase
+		}
+		op = patched(op, base.data)
+	}
+	op.Data = slices.Clone(op.Data)
 	if op.Kind == chunk.OpPut && !op.Repair && uint64(len(op.Data)) > m.freeLocked() {
 		return chunk.ErrNoSpace
 	}
-	op.Data = slices.Clone(op.Data)
 	m.doLocked(change{volume: id, op: op})
 	return nil
+}
+
+// patched returns the put that a patch of base comes to.
+func patched(op chunk.Op, base []byte) chunk.Op {
+	data := slices.Clone(base)
+	for i, b := range op.Data {
+		data[int(op.Off)+i] ^= b
+	}
+	return chunk.Op{Kind: chunk.OpPut, Block: op.Block, Index: op.Index, Version: op.Version, Data: data}
 }
 
 func (m *Memory) freeLocked() uint64 {

@@ -31,6 +31,7 @@ func Suite(t *testing.T, open func(t *testing.T) Subject) {
 		{"Write", writeTests},
 		{"Read", readTests},
 		{"Versions", versionTests},
+		{"Patches", patchTests},
 		{"Drop", dropTests},
 		{"Catalog", catalogTests},
 		{"Concurrent", concurrentTests},
@@ -57,11 +58,14 @@ type rig struct {
 	subj  Subject
 	term  chunk.Term
 	next  uint64 // the last sequence number given out
+
+	patched map[chunk.Position][]byte // the content of versions that came from patches
 }
 
 // newRig grants epoch 1 of a new volume.
 func newRig(t *testing.T, subj Subject) *rig {
-	r := &rig{T: t, ctx: context.Background(), store: subj.Store, subj: subj}
+	r := &rig{T: t, ctx: context.Background(), store: subj.Store, subj: subj,
+		patched: map[chunk.Position][]byte{}}
 	r.term = chunk.Term{Volume: newVolumeID(), Epoch: 1, Nonce: rand.Uint64()}
 	r.grant(r.term)
 	t.Cleanup(r.checkAll)
@@ -101,7 +105,15 @@ func (r *rig) version() chunk.Version {
 	return chunk.MakeVersion(r.term.Epoch, r.next)
 }
 
-// content is the one content of a version of a chunk: 1 KiB to 16 KiB.
+// content is what a version of a chunk reads as.
+func (r *rig) content(block uint64, index uint8, v chunk.Version) []byte {
+	if data, ok := r.patched[chunk.Position{Block: block, Index: index, Version: v}]; ok {
+		return data
+	}
+	return content(block, index, v)
+}
+
+// content is the one content of a version that was put: 1 KiB to 16 KiB.
 func content(block uint64, index uint8, v chunk.Version) []byte {
 	rng := rand.New(rand.NewPCG(block<<8|uint64(index), uint64(v)))
 	b := make([]byte, 1024<<(uint64(v)%5))
@@ -178,7 +190,7 @@ func (r *rig) read(block uint64, index uint8, atMost chunk.Version) (chunk.Chunk
 	}
 	get := head[0]
 	get.AtMost = found[0].Version
-	get.Dst = make([]byte, len(content(block, index, found[0].Version)))
+	get.Dst = make([]byte, len(r.content(block, index, found[0].Version)))
 	found, err = r.store.Read(r.ctx, r.term, []chunk.Get{get})
 	r.must(err)
 	return found[0], get.Dst
@@ -195,7 +207,7 @@ func (r *rig) hasAtMost(block uint64, index uint8, atMost, v chunk.Version) {
 	c, data := r.read(block, index, atMost)
 	if c != (chunk.Chunk{Version: v, State: chunk.Present}) {
 		r.Errorf("block %d index %d at most %s: got %v, want version %s", block, index, atMost, c, v)
-	} else if !bytes.Equal(data, content(block, index, v)) {
+	} else if !bytes.Equal(data, r.content(block, index, v)) {
 		r.Errorf("block %d index %d version %s: wrong content", block, index, v)
 	}
 }
@@ -273,7 +285,7 @@ func (r *rig) checkAll() {
 			r.Errorf("%v is listed, but reads as %v", e, c)
 		case e.Damaged || c.State == chunk.Damaged:
 			r.Errorf("%v is damaged", e)
-		case c.State == chunk.Present && !bytes.Equal(data, content(e.Block, e.Index, e.Version)):
+		case c.State == chunk.Present && !bytes.Equal(data, r.content(e.Block, e.Index, e.Version)):
 			r.Errorf("%v has wrong content", e)
 		}
 	}

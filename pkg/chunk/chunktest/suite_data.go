@@ -94,6 +94,12 @@ func testInvalidOps(r *rig) {
 		"full drop":          with(func(op *chunk.Op) { op.Kind = chunk.OpDrop }),
 		"drop of version 0":  dropOp(1, 0, 0),
 		"drop index":         dropOp(1, chunk.MaxWidth, v),
+		"put with a base":    with(func(op *chunk.Op) { op.Base = 1 }),
+		"put at an offset":   with(func(op *chunk.Op) { op.Off = 16 }),
+		"patch without base": with(func(op *chunk.Op) { op.Kind = chunk.OpPatch }),
+		"patch of itself":    with(func(op *chunk.Op) { op.Kind, op.Base = chunk.OpPatch, v }),
+		"patch too far":      with(func(op *chunk.Op) { op.Kind, op.Base, op.Off = chunk.OpPatch, v-1, chunk.MaxChunkSize }),
+		"patch as repair":    with(func(op *chunk.Op) { op.Kind, op.Base, op.Repair = chunk.OpPatch, v-1, true }),
 	} {
 		r.refuse(what, op, chunk.ErrInvalid)
 	}

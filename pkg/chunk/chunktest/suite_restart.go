@@ -11,6 +11,7 @@ var restartTests = []suiteTest{
 	{"UnsyncedIsIntactOrAbsent", bothWays(testUnsynced)},
 	{"I5GrantSurvives", bothWays(testGrantSurvives)},
 	{"SuperblockSurvives", bothWays(testSuperblockSurvives)},
+	{"PatchSurvives", bothWays(testPatchSurvives)},
 	{"I6DropAndTombstoneSurvive", bothWays(testDropSurvives)},
 	{"I6DeletedStaysDeleted", bothWays(testDeletedSurvives)},
 	{"I2SupersededAfterRestart", bothWays(testFreedAfterRestart)},
