@@ -139,6 +139,7 @@ type decoding struct {
 	geo     cluster.Geometry
 	current chunk.Chunk // what an authority says; meaningful if known
 	known   bool
+	sought  bool // current was known before anybody was asked
 	shards  map[chunk.Version][][]byte
 }
 
@@ -148,7 +149,7 @@ func newDecoding(geo cluster.Geometry) *decoding {
 
 // add takes an answer and reports whether the block can be told.
 func (d *decoding) add(got answer) bool {
-	if got.authority && d.tellsMore(got.Chunk) {
+	if got.authority && !d.sought && d.tellsMore(got.Chunk) {
 		d.current, d.known = got.Chunk, true
 	}
 	if got.State == chunk.Present {
@@ -158,6 +159,12 @@ func (d *decoding) add(got answer) bool {
 		d.shards[got.Version][got.index] = got.data
 	}
 	return d.known && (d.zero() || d.have() >= d.geo.Data)
+}
+
+// seek has version v decoded, which is known to be right.
+func (d *decoding) seek(v chunk.Version) {
+	d.current = chunk.Chunk{Version: v, State: chunk.Present}
+	d.known, d.sought = true, true
 }
 
 // tellsMore reports whether an authority knows better what is current. A damaged
@@ -186,7 +193,7 @@ func (d *decoding) into(a *Array, s *span, off int) error {
 	case !d.known:
 		return fmt.Errorf("read block %d: no home of it that is in answers: %w", s.block, ErrTooFewNodes)
 	case d.zero():
-		clear(s.dst)
+		s.show(d.current)
 		return nil
 	case d.have() < d.geo.Data:
 		return fmt.Errorf("read block %d version %s: %d of %d chunks: %w",
@@ -200,6 +207,7 @@ func (d *decoding) into(a *Array, s *span, off int) error {
 		}
 		copy(p.dst, shards[p.index][p.off-off:])
 	}
+	s.show(d.current)
 	return nil
 }
 

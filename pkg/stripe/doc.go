@@ -10,6 +10,7 @@
 //	recover.go     decide what the last term left open
 //	array.go       the open volume: lease, W, end
 //	write.go       WriteBlock, Discard, Flush
+//	patch.go       Update: a few bytes of a block
 //	ledger.go      the account of versions above W; no effects
 //	peer.go        one node: heartbeat, send, sync
 //	read.go        ReadAt from homes and memory
@@ -38,11 +39,34 @@
 // whatever happens to its client, it is sent again, the same content, until it
 // is settled or the term ends.
 //
+// # Patches
+//
+// A write of up to half a block is sent as a patch of the version before, its
+// base: by exclusive or, the difference of each data chunk that it touches and
+// of the parity chunks, in the same range of all; the other chunks are told that
+// they stay as they are. So all chunks of a block keep one version (I3). Of a
+// block of 32 KiB, 4 KiB written cost 4 KiB read and 12 KiB sent, instead of 32
+// and 48:
+//
+//	data     |    | dd |    |    |     the nodes make whole chunks of it, and
+//	parity   | pp |                    keep the base until W has passed
+//	         | qq |
+//
+// Nodes have the base for certain only where a home is in. All else gets whole
+// chunks, computed when they are sent: spares, nodes that follow, and a home that
+// restarted and refuses the patch. While a home of the block is out, or any node
+// follows, nothing is written as a patch.
+//
+// The gateway keeps the differences alone. The newest content of a block is then
+// that of its lineage: patches upon a version that is whole in memory, or upon
+// one that the nodes have settled, which they are asked for by its number. W may
+// pass a patch while that is asked; then it is asked anew (Array.moved).
+//
 // # What is kept in memory
 //
 // Options.Memory bounds the content of versions above W. Reads of their blocks
-// are served from it, so a node is only ever asked for settled versions, of
-// which its newest is the current one. When half of it is used, the array
+// are served from it, or upon a settled version that it changes, so a node is
+// only ever asked for settled versions. When half of it is used, the array
 // syncs by itself; it also does so every Options.SyncEvery.
 //
 // # How many chunks are enough
@@ -82,7 +106,7 @@
 //   - I1: W passes a version only when each chunk of it is synced on its holder
 //     by the instance that acknowledged it, and they are enough (ledger.settle).
 //   - I3: a version's chunks are never changed after admit; decoding never mixes
-//     versions (decoding.shards is by version).
+//     versions (decoding.shards is by version); a patch changes exactly its base.
 //   - I4: only a home that is in says what is current (answer.authority).
 //   - I5: every request carries epoch and nonce; a refusal ends the array.
 //     Nothing is served without the lease (Array.enter).

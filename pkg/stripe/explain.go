@@ -151,7 +151,7 @@ func (e *explainer) verify(ctx context.Context, n int, held map[uint8]chunk.Chun
 func (e *explainer) judge() {
 	if e.pending != nil {
 		e.current, e.known = chunk.Chunk{Version: e.pending.version, State: chunk.Present}, true
-		if e.pending.chunks == nil {
+		if e.pending.tombstone() {
 			e.current.State = chunk.Tombstone
 		}
 		return

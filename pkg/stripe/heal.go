@@ -316,9 +316,8 @@ func (w *ward) prescribe(ctx context.Context, c *cure) (err error) {
 // named, computing those that are missing.
 func (a *Array) content(ctx context.Context, block uint64, v chunk.Version) ([][]byte, error) {
 	d := newDecoding(a.geo)
-	d.current, d.known = chunk.Chunk{Version: v, State: chunk.Present}, true
+	d.seek(v)
 	for got := range a.askAll(ctx, block, 0, a.geo.ChunkSize(), v) {
-		got.authority = false
 		if d.add(got) {
 			break
 		}

@@ -249,6 +249,7 @@ func (h *hedge) deliver() map[*span]bool {
 	decoded := map[*span]bool{}
 	for s, c := range h.copies {
 		copy(s.dst, c.dst)
+		s.version = c.version
 		decoded[s] = true
 	}
 	return decoded

@@ -16,6 +16,7 @@ type meddled struct {
 	chunk.Store
 	sync          func() (chunk.Ack, error)
 	write         func(context.Context) error
+	read          func()
 	putSuperblock func() error
 }
 
@@ -33,6 +34,13 @@ func (m *meddled) Write(ctx context.Context, term chunk.Term, ops []chunk.Op) (c
 		}
 	}
 	return m.Store.Write(ctx, term, ops)
+}
+
+func (m *meddled) Read(ctx context.Context, term chunk.Term, gets []chunk.Get) ([]chunk.Chunk, error) {
+	if m.read != nil {
+		m.read()
+	}
+	return m.Store.Read(ctx, term, gets)
 }
 
 func (m *meddled) PutSuperblock(ctx context.Context, term chunk.Term, sb chunk.Superblock) error {
@@ -58,7 +66,7 @@ func TestI1SyncThatBeganBeforeTheAcknowledgement(t *testing.T) {
 		defer a.mu.Unlock()
 		old, young := chunk.InstanceID{1}, chunk.InstanceID{2}
 		l := newLedger(a.sb, a.place, 0)
-		w := l.add(1, 1, nil)
+		w := l.add(1, 1, payload{})
 		n := int(a.place.Place(1)[0])
 		l.nodes[n].instance = old
 		l.acknowledge(n, l.take(n, batchOps, batchBytes), old)

@@ -20,6 +20,7 @@ import (
 //	all synced, and all older versions settled: W passes it
 type ledger struct {
 	width       int // k+m
+	chunkSize   int
 	writeQuorum int // chunks that a version needs before it is replied to or settled
 	place       *cluster.Placement
 	members     []cluster.Member // of the durable superblock
@@ -67,9 +68,11 @@ func (n *node) room() uint64 {
 type write struct {
 	version chunk.Version
 	block   uint64
-	chunks  [][]byte // by chunk index; nil for a tombstone; never changed
-	holders []int8   // by chunk index, cluster.NoHolder where there is none
-	soon    []int8   // likewise, if the nodes that follow were in
+	payload
+	older   *write // of a patch: what it changes, as long as that is not settled
+	newer   *write // the next version of the block, if any
+	holders []int8 // by chunk index, cluster.NoHolder where there is none
+	soon    []int8 // likewise, if the nodes that follow were in
 	copies  []*copied
 	replied chan struct{} // closed when every copy that counts was acknowledged
 }
@@ -80,6 +83,7 @@ type copied struct {
 	counts   bool // for the reply and for W
 	urgent   bool // may use the card's reserve: it was refused for want of space
 	gone     bool // the node is no holder any more
+	patch    bool // may be sent as a patch; otherwise as a whole chunk
 	loose    bool // did not count when it was queued
 	node     int8
 	state    copyState
@@ -105,22 +109,19 @@ func (it item) op() chunk.Op {
 		Kind: chunk.OpTombstone, Block: it.block, Index: it.index, Version: it.version,
 		Repair: it.urgent,
 	}
-	if it.chunks != nil {
+	switch {
+	case it.chunks != nil:
 		op.Kind, op.Data = chunk.OpPut, it.chunks[it.index]
+	case it.patched != nil:
+		op.Kind, op.Base = chunk.OpPatch, it.patched.base
+		op.Off, op.Data = it.patched.differenceOf(it.index)
 	}
 	return op
 }
 
-func (it item) size() int {
-	if it.chunks == nil {
-		return 0
-	}
-	return len(it.chunks[it.index])
-}
-
 func newLedger(sb *cluster.Superblock, place *cluster.Placement, watermark chunk.Version) *ledger {
 	return &ledger{
-		width: sb.Geometry.Width(), writeQuorum: sb.WriteQuorum(), place: place,
+		width: sb.Geometry.Width(), chunkSize: sb.Geometry.ChunkSize(), writeQuorum: sb.WriteQuorum(), place: place,
 		members: sb.Nodes, soon: sb.Nodes, nodes: make([]node, len(sb.Nodes)),
 		watermark: watermark, latest: map[uint64]*write{},
 	}
@@ -168,7 +169,7 @@ func (l *ledger) arrangeAll() {
 func (l *ledger) dropGone(n int) {
 	l.nodes[n].queue = slices.DeleteFunc(l.nodes[n].queue, func(it item) bool {
 		if it.gone {
-			l.nodes[n].left(it)
+			l.left(it)
 		}
 		return it.gone
 	})
@@ -192,15 +193,22 @@ func (l *ledger) dropQueued(n int) {
 }
 
 // add enters a new version and queues its chunks. Versions come in order.
-func (l *ledger) add(v chunk.Version, block uint64, chunks [][]byte) *write {
+func (l *ledger) add(v chunk.Version, block uint64, c payload) *write {
 	w := &write{
-		version: v, block: block, chunks: chunks,
+		version: v, block: block, payload: c,
 		holders: noHolders(l.width), soon: noHolders(l.width), replied: make(chan struct{}),
+	}
+	if before := l.latest[block]; before != nil {
+		before.newer = w
+		if c.patched != nil {
+			w.older = before
+		}
 	}
 	l.writes = append(l.writes, w)
 	l.latest[block] = w
-	l.bytes += w.bytes()
+	l.bytes += w.memory()
 	l.arrange(w)
+	l.choosePatches(w)
 	return w
 }
 
@@ -210,13 +218,6 @@ func noHolders(width int) []int8 {
 		h[i] = cluster.NoHolder
 	}
 	return h
-}
-
-func (w *write) bytes() (n int64) {
-	for _, c := range w.chunks {
-		n += int64(len(c))
-	}
-	return n
 }
 
 // arrange gives w the copies that it should have: one on each holder, and one on
@@ -262,18 +263,27 @@ func (l *ledger) copyTo(w *write, former []*copied, index uint8, n int8, counts 
 func (l *ledger) enqueue(it item) {
 	n := &l.nodes[it.node]
 	n.queue = append(n.queue, it)
-	n.pending += uint64(it.size())
+	n.pending += uint64(l.size(it))
 	if it.loose = !it.counts; it.loose {
 		n.loose++
 	}
 }
 
-// left takes a copy that was queued out of the node's account.
-func (n *node) left(it item) {
-	n.pending -= uint64(it.size())
+// left takes a copy that was queued out of its node's account.
+func (l *ledger) left(it item) {
+	n := &l.nodes[it.node]
+	n.pending -= uint64(l.size(it))
 	if it.loose {
 		n.loose--
 	}
+}
+
+// size is what a copy takes on its card.
+func (l *ledger) size(it item) int {
+	if it.tombstone() {
+		return 0
+	}
+	return l.chunkSize
 }
 
 // held counts the chunks of w that have a holder.
@@ -335,16 +345,16 @@ func (l *ledger) take(n int, maxOps, maxBytes int) []item {
 	var batch []item
 	size, used := 0, 0
 	for _, it := range queue {
-		if len(batch) == maxOps || len(batch) > 0 && size+it.size() > maxBytes {
+		if len(batch) == maxOps || len(batch) > 0 && size+l.size(it) > maxBytes {
 			break
 		}
 		used++
 		if it.gone || it.state != queued {
-			l.nodes[n].left(it)
+			l.left(it)
 			continue
 		}
 		batch = append(batch, it)
-		size += it.size()
+		size += l.size(it)
 	}
 	clear(queue[:used])
 	l.nodes[n].queue = queue[used:]
@@ -366,6 +376,7 @@ func (l *ledger) refused(batch []item, errs []error) (list []item) {
 			continue
 		}
 		batch[i].urgent = errors.Is(err, chunk.ErrNoSpace)
+		batch[i].patch = false
 		list = append(list, batch[i])
 	}
 	return list
@@ -380,7 +391,7 @@ func (l *ledger) acknowledge(n int, batch []item, instance chunk.InstanceID) {
 		return
 	}
 	for _, it := range batch {
-		l.nodes[n].left(it)
+		l.left(it)
 		if it.gone || it.state != queued {
 			continue
 		}
@@ -450,7 +461,10 @@ func (l *ledger) settle() bool {
 	for n < len(l.writes) && l.writes[n].reached(synced, l.writeQuorum) {
 		w := l.writes[n]
 		l.watermark = w.version
-		l.bytes -= w.bytes()
+		l.bytes -= w.memory()
+		if w.newer != nil {
+			w.newer.older = nil // the nodes have it now
+		}
 		if l.latest[w.block] == w {
 			delete(l.latest, w.block)
 		}

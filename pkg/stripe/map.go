@@ -109,7 +109,7 @@ func (a *Array) mergeMap(first uint64, newest []chunk.Entry, before []*write) []
 		}
 		allocated[i] = newest[i].Version != 0 && !newest[i].Tombstone
 		if w != nil {
-			allocated[i] = w.chunks != nil || !w.isReplied()
+			allocated[i] = !w.tombstone() || !w.isReplied()
 		}
 	}
 	return allocated

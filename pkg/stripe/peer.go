@@ -298,10 +298,7 @@ func (p *peer) awaitBatch() []item {
 }
 
 func (p *peer) send(batch []item) {
-	ops := make([]chunk.Op, len(batch))
-	for i, it := range batch {
-		ops[i] = it.op()
-	}
+	batch, ops := p.operations(batch)
 	ack, err := p.write(ops, urgent(batch))
 	if err != nil {
 		p.failed(fmt.Errorf("write: %w", err))
@@ -327,19 +324,31 @@ func (p *peer) sent(batch []item, ack chunk.Ack, err error) {
 		a.ledger.requeue(p.n, batch)
 		return
 	}
-	refused := a.ledger.refused(batch, ack.Errs)
-	if len(refused) > 0 {
-		a.opts.Logger.Warn("node refuses chunks, they are sent again",
-			"volume", a.sb.Name, "node", p.ID, "chunks", len(refused), "error", errors.Join(ack.Errs...))
+	if refused := a.ledger.refused(batch, ack.Errs); len(refused) > 0 {
 		batch = slices.DeleteFunc(batch, func(it item) bool { return slices.Contains(refused, it) })
 		a.ledger.requeue(p.n, refused)
-		p.up = false // until the next heartbeat, so that this is no busy loop
+		p.refusedLocked(ack.Errs)
 	}
 	a.ledger.nodes[p.n].free = ack.FreeBytes
 	a.ledger.acknowledge(p.n, batch, ack.Instance)
 	if len(batch) > 0 && batch[0].version <= a.target {
 		poke(p.dirty)
 	}
+}
+
+// refusedLocked has what the node refused sent again: at once where a patch
+// found no base, else after the next heartbeat, so that this is no busy loop.
+func (p *peer) refusedLocked(errs []error) {
+	errs = slices.DeleteFunc(slices.Clone(errs), func(err error) bool {
+		return err == nil || errors.Is(err, chunk.ErrNoBase)
+	})
+	if len(errs) == 0 {
+		poke(p.work)
+		return
+	}
+	p.array.opts.Logger.Warn("node refuses chunks, they are sent again",
+		"volume", p.array.sb.Name, "node", p.ID, "chunks", len(errs), "error", errors.Join(errs...))
+	p.up = false
 }
 
 // syncLoop syncs the node as long as somebody wants a version settled that it

@@ -21,6 +21,13 @@ type span struct {
 	lo, hi int    // within the block
 	dst    []byte // hi-lo bytes
 	parts  []part
+
+	// Of a block whose newest version is a patch:
+	base    chunk.Version // what the nodes are asked for; 0 means the newest
+	patches []*patch      // what makes the newest of it
+
+	recalled bool          // it was read from memory
+	version  chunk.Version // what was read; 0 where that is zeroes
 }
 
 // part is the part of a span that falls into one data chunk.
@@ -146,7 +153,8 @@ func (a *Array) decodeAll(ctx context.Context, spans []*span) error {
 // wanted is a part and the block it belongs to.
 type wanted struct {
 	*part
-	block uint64
+	block  uint64
+	atMost chunk.Version
 }
 
 // plan serves from memory what is not settled, and sorts the rest by the node
@@ -158,8 +166,7 @@ func (a *Array) plan(spans []*span) (fetches []*fetch) {
 	defer a.mu.Unlock()
 	a.hedges = min(a.hedges+hedgeShare, hedgeBurst)
 	for _, s := range spans {
-		if w := a.ledger.latest[s.block]; w != nil {
-			s.fromMemory(w)
+		if a.recallLocked(s) {
 			continue
 		}
 		placed := a.place.Place(s.block)
@@ -176,7 +183,7 @@ func (a *Array) plan(spans []*span) (fetches []*fetch) {
 				byNode[home.n] = f
 				fetches = append(fetches, f)
 			}
-			f.parts = append(f.parts, wanted{p, s.block})
+			f.parts = append(f.parts, wanted{p, s.block, s.base})
 		}
 	}
 	return fetches
@@ -187,16 +194,50 @@ func (p *peer) readableLocked() bool {
 	return p.up && !p.suspect && p.array.sb.Nodes[p.n].State == cluster.In
 }
 
+func (a *Array) recall(s *span) bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.recallLocked(s)
+}
+
+// recallLocked serves a span from memory, if that has all of it. If it has
+// patches only, the nodes are asked for what these change.
+func (a *Array) recallLocked(s *span) bool {
+	s.base, s.patches, s.version = 0, nil, 0
+	w := a.ledger.latest[s.block]
+	if w == nil {
+		return false
+	}
+	l := w.lineage()
+	s.base, s.patches = l.base, l.patches
+	if !w.tombstone() {
+		s.version = w.version
+	}
+	if s.recalled = l.root != nil; s.recalled {
+		s.fromMemory(l.root)
+	}
+	return s.recalled
+}
+
 // fromMemory copies from the frozen content of a version.
 func (s *span) fromMemory(w *write) {
+	if w.tombstone() {
+		clear(s.dst)
+		return
+	}
 	for _, p := range s.parts {
-		if w.chunks == nil {
-			clear(p.dst)
-			continue
-		}
 		copy(p.dst, w.chunks[p.index][p.off:])
 	}
-	s.parts = nil
+	s.patch()
+}
+
+// patch makes the newest version of the one that the parts hold.
+func (s *span) patch() {
+	for _, p := range s.parts {
+		for _, change := range s.patches {
+			change.apply(p.index, p.off, p.dst)
+		}
+	}
 }
 
 // readParts asks the node for the parts, and notes the outcome in them.
@@ -206,7 +247,9 @@ func (p *peer) readParts(ctx context.Context, parts []wanted) {
 		parts = parts[len(some):]
 		gets := make([]chunk.Get, len(some))
 		for i, w := range some {
-			gets[i] = chunk.Get{Block: w.block, Index: w.index, Off: uint32(w.off), Dst: w.dst}
+			gets[i] = chunk.Get{
+				Block: w.block, Index: w.index, AtMost: w.atMost, Off: uint32(w.off), Dst: w.dst,
+			}
 		}
 		got, err := p.ask(ctx, gets)
 		for i, w := range some {
@@ -218,18 +261,35 @@ func (p *peer) readParts(ctx context.Context, parts []wanted) {
 }
 
 // settle reports whether the homes have given the span: all chunks of one
-// version, or zeroes.
+// version, that which the patches change if there are any, or zeroes.
 func (s *span) settle() bool {
+	if s.recalled {
+		return true
+	}
+	want := s.parts[0].got
+	if s.base != 0 {
+		want = chunk.Chunk{Version: s.base, State: chunk.Present}
+	}
 	for i := range s.parts {
 		p := &s.parts[i]
-		if p.err != nil || p.got != s.parts[0].got || p.got.State == chunk.Damaged {
+		if p.err != nil || p.got != want || p.got.State == chunk.Damaged {
 			return false
 		}
 	}
-	if len(s.parts) > 0 && s.parts[0].got.State != chunk.Present {
-		clear(s.dst)
-	}
+	s.show(want)
 	return true
+}
+
+// show completes a span whose parts hold what the nodes gave.
+func (s *span) show(got chunk.Chunk) {
+	if got.State != chunk.Present {
+		clear(s.dst)
+		return
+	}
+	if s.base == 0 {
+		s.version = got.Version
+	}
+	s.patch()
 }
 
 // damaged reports whether a home told of damage.
@@ -246,7 +306,13 @@ func (s *span) damaged() bool {
 func (a *Array) decodeSpan(ctx context.Context, s *span) error {
 	for {
 		err, final := a.tryDecode(ctx, s)
-		if err == nil || final {
+		if err == nil {
+			return nil
+		}
+		if ctx.Err() == nil && a.moved(s) {
+			continue
+		}
+		if final {
 			return err
 		}
 		if stop := a.pause(ctx); stop != nil {
@@ -255,11 +321,26 @@ func (a *Array) decodeSpan(ctx context.Context, s *span) error {
 	}
 }
 
+// moved reports whether W has passed a patch of the span: then its base may be
+// gone.
+func (a *Array) moved(s *span) bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	w := a.ledger.latest[s.block]
+	return s.base != 0 && (w == nil || w.lineage().base != s.base)
+}
+
 func (a *Array) tryDecode(ctx context.Context, s *span) (err error, final bool) {
+	if a.recall(s) {
+		return nil, true
+	}
 	off, n := s.chunkRange(a.geo.ChunkSize())
 	d := newDecoding(a.geo)
+	if s.base != 0 {
+		d.seek(s.base)
+	}
 	answered := map[int]bool{}
-	for got := range a.askAll(ctx, s.block, off, n, 0) {
+	for got := range a.askAll(ctx, s.block, off, n, s.base) {
 		answered[got.node] = true
 		if d.add(got) {
 			break

@@ -108,14 +108,14 @@ func (r *recovery) block(ctx context.Context, block uint64, records []found) err
 			return fmt.Errorf("block %d may have flushed content of version %s on nodes that are away (%s): %w",
 				block, v, strings.Join(r.away(), ", "), ErrTooFewNodes)
 		case cluster.Blank:
-			return r.write(ctx, block, nil, mustFit)
+			return r.write(ctx, block, payload{}, mustFit)
 		}
 		chunks, damaged, err := r.fetch(ctx, block, v, records)
 		if err != nil {
 			return err
 		}
 		if !damaged {
-			return r.write(ctx, block, chunks, mustFit)
+			return r.write(ctx, block, payload{chunks: chunks}, mustFit)
 		}
 	}
 }

@@ -149,7 +149,7 @@ func TestI6LateChunkFromTheReserve(t *testing.T) {
 		}
 		front.late.Store(int64(8 * time.Second))
 		a.mu.Lock()
-		w := a.enterWriteLocked(1, chunks)
+		w := a.enterWriteLocked(1, payload{chunks: chunks})
 		for _, it := range a.ledger.nodes[home].queue {
 			it.urgent = true
 		}

@@ -27,7 +27,7 @@ func (a *Array) WriteBlock(ctx context.Context, block uint64, data []byte) error
 	if err != nil {
 		return fmt.Errorf("write block %d: %w", block, err)
 	}
-	return a.write(ctx, block, chunks, mayBeFull)
+	return a.write(ctx, block, payload{chunks: chunks}, mayBeFull)
 }
 
 // Discard makes a block read as zeroes. Errors are those of WriteBlock, but
@@ -36,7 +36,7 @@ func (a *Array) Discard(ctx context.Context, block uint64) error {
 	if err := a.enter(ctx); err != nil {
 		return fmt.Errorf("discard block %d: %w", block, err)
 	}
-	return a.write(ctx, block, nil, mustFit)
+	return a.write(ctx, block, payload{}, mustFit)
 }
 
 // Flush returns when all that was replied to before it began is durable. A
@@ -81,11 +81,11 @@ const (
 	mustFit   space = true
 )
 
-// write gives the chunks (nil: a tombstone) a version, and waits for its
-// holders, unless the volume is in writeback mode. The version is settled
-// whether or not somebody still waits.
-func (a *Array) write(ctx context.Context, block uint64, chunks [][]byte, s space) error {
-	w, err := a.admit(ctx, block, chunks, s)
+// write gives the content a version, and waits for its holders, unless the
+// volume is in writeback mode. The version is settled whether or not somebody
+// still waits.
+func (a *Array) write(ctx context.Context, block uint64, c payload, s space) error {
+	w, err := a.admit(ctx, block, c, s)
 	if err != nil {
 		return fmt.Errorf("write block %d: %w", block, err)
 	}
@@ -104,12 +104,9 @@ func (a *Array) write(ctx context.Context, block uint64, chunks [][]byte, s spac
 
 // admit waits for memory and for enough holders, checks that they have room,
 // and enters the write into the ledger. From there on it cannot fail.
-func (a *Array) admit(ctx context.Context, block uint64, chunks [][]byte, s space) (*write, error) {
+func (a *Array) admit(ctx context.Context, block uint64, c payload, s space) (*write, error) {
 	placed := a.place.Place(block)
-	size := int64(0)
-	if chunks != nil {
-		size = int64(a.geo.Width() * a.geo.ChunkSize())
-	}
+	size := c.memory()
 	for retried := false; ; retried = true {
 		var w *write
 		full := false
@@ -118,7 +115,7 @@ func (a *Array) admit(ctx context.Context, block uint64, chunks [][]byte, s spac
 				return false
 			}
 			if full = s == mayBeFull && !a.roomLocked(placed); !full {
-				w = a.enterWriteLocked(block, chunks)
+				w = a.enterWriteLocked(block, c)
 			}
 			return true
 		})
@@ -179,10 +176,10 @@ func (a *Array) roomLocked(placed []uint8) bool {
 	return true
 }
 
-func (a *Array) enterWriteLocked(block uint64, chunks [][]byte) *write {
+func (a *Array) enterWriteLocked(block uint64, c payload) *write {
 	a.seq++
 	a.shedLocked()
-	w := a.ledger.add(chunk.MakeVersion(a.epoch, a.seq), block, chunks)
+	w := a.ledger.add(chunk.MakeVersion(a.epoch, a.seq), block, c)
 	for _, c := range w.copies {
 		poke(a.peers[c.node].work)
 	}

@@ -17,7 +17,8 @@
 // Writes that wait next to each other for the same block become one: the
 // request that comes first applies all of them to one copy of the block. Thus
 // the 128 KiB requests of a kernel, and 4 KiB requests of a deep queue, turn
-// into whole stripes. A batch that does not cover its block reads it first.
+// into whole stripes. A batch that does not cover its block changes the range that
+// it touches (stripe.Array.Update).
 //
 // # Reading ahead
 //

@@ -15,6 +15,9 @@ type Array interface {
 	ReadAt(ctx context.Context, p []byte, off int64) error
 	// WriteBlock writes a whole block and keeps data for ever.
 	WriteBlock(ctx context.Context, block uint64, data []byte) error
+	// Update changes the bytes from lo up to hi of a block: edit, called once,
+	// gets what they are, changes them, and reports whether it did.
+	Update(ctx context.Context, block uint64, lo, hi int, edit func(p []byte) (changed bool)) error
 	// Discard makes a block read as zeroes.
 	Discard(ctx context.Context, block uint64) error
 	// Allocated tells which of n blocks may be other than zeroes.
@@ -227,16 +230,24 @@ func (v *Volume) apply(leader *part) error {
 	if whole == len(leader.batch)-1 && leader.batch[whole].kind == zeroing {
 		return v.array.Discard(ctx, leader.block)
 	}
-	buf := make([]byte, size)
 	if !covered {
-		if err := v.array.ReadAt(ctx, buf, int64(leader.block)*int64(size)); err != nil {
-			return fmt.Errorf("read before write: %w", err)
-		}
+		lo, hi := hull(leader.batch)
+		return v.array.Update(ctx, leader.block, lo, hi, func(p []byte) bool {
+			return applyTo(p, lo, leader.batch)
+		})
 	}
-	if changed := applyTo(buf, leader.batch[max(whole, 0):], covered); !changed {
-		return nil
-	}
+	buf := make([]byte, size)
+	applyTo(buf, 0, leader.batch[max(whole, 0):])
 	return v.array.WriteBlock(ctx, leader.block, buf)
+}
+
+// hull returns the range of the block within which all parts are.
+func hull(batch []*part) (lo, hi int) {
+	lo, hi = batch[0].lo, batch[0].hi
+	for _, p := range batch[1:] {
+		lo, hi = min(lo, p.lo), max(hi, p.hi)
+	}
+	return lo, hi
 }
 
 // lastWhole returns the last part of the batch that covers the whole block, or
@@ -270,17 +281,19 @@ func union(batch []*part, size int) bool {
 	return true
 }
 
-// applyTo applies the parts in order. It reports whether the block must be
-// written: zeroes over zeroes change nothing, and so take no space.
-func applyTo(buf []byte, batch []*part, changed bool) bool {
+// applyTo applies the parts in order to buf, the block's bytes from lo on. It
+// reports whether they must be written: zeroes over zeroes change nothing, and
+// so take no space.
+func applyTo(buf []byte, lo int, batch []*part) (changed bool) {
 	for _, p := range batch {
+		dst := buf[p.lo-lo : p.hi-lo]
 		if p.kind == writing {
-			copy(buf[p.lo:p.hi], p.data)
+			copy(dst, p.data)
 			changed = true
 			continue
 		}
-		changed = changed || !zero(buf[p.lo:p.hi])
-		clear(buf[p.lo:p.hi])
+		changed = changed || !zero(dst)
+		clear(dst)
 	}
 	return changed
 }

@@ -86,6 +86,19 @@ func (f *fake) WriteBlock(ctx context.Context, block uint64, data []byte) error 
 	return err
 }
 
+func (f *fake) Update(
+	ctx context.Context, block uint64, lo, hi int, edit func(p []byte) bool,
+) error {
+	buf := make([]byte, blockSize)
+	if err := f.ReadAt(ctx, buf, int64(block)*blockSize); err != nil {
+		return err
+	}
+	if !edit(buf[lo:hi]) {
+		return nil
+	}
+	return f.WriteBlock(ctx, block, buf)
+}
+
 func (f *fake) Discard(ctx context.Context, block uint64) error {
 	return f.WriteBlock(ctx, block, nil)
 }
