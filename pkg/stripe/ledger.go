@@ -338,6 +338,12 @@ func (l *ledger) whole() bool {
 	})
 }
 
+// fills reports whether what is queued for a node fills a batch.
+func (l *ledger) fills(n int) bool {
+	queued := len(l.nodes[n].queue)
+	return queued >= batchOps || queued*l.chunkSize >= batchBytes
+}
+
 // take removes and returns the next batch for a node, within the bounds given.
 // Copies that are not wanted there any more are left out.
 func (l *ledger) take(n int, maxOps, maxBytes int) []item {

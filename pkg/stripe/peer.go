@@ -266,23 +266,25 @@ func (p *peer) sendLoop() {
 		case <-p.array.life.Done():
 			return
 		}
-		batch := p.awaitBatch()
+		batch := p.awaitBatch(window)
 		if batch == nil {
 			return
 		}
 		p.array.tasks.Go(func() {
 			p.send(batch)
 			<-window
+			poke(p.work)
 		})
 	}
 }
 
-// awaitBatch returns the next batch, or nil when the array ends.
-func (p *peer) awaitBatch() []item {
+// awaitBatch returns the next batch, or nil when the array ends. window holds
+// one for it, and one for each that is under way.
+func (p *peer) awaitBatch(window chan struct{}) []item {
 	for {
 		p.array.mu.Lock()
 		var batch []item
-		if p.up {
+		if p.up && (len(window) <= eagerWindow || p.array.ledger.fills(p.n)) {
 			batch = p.array.ledger.take(p.n, batchOps, batchBytes)
 		}
 		p.array.mu.Unlock()
