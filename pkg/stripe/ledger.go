@@ -31,7 +31,8 @@ type ledger struct {
 	replied   chunk.Version // the newest whose holders all have it
 	writes    []*write      // above W, oldest first
 	latest    map[uint64]*write
-	bytes     int64 // payload in writes
+	bytes     int64 // of memory in writes
+	patches   int   // how many of writes are patches
 }
 
 // node is the ledger's account of one node.
@@ -203,6 +204,9 @@ func (l *ledger) add(v chunk.Version, block uint64, c payload) *write {
 		if c.patched != nil {
 			w.older = before
 		}
+	}
+	if c.patched != nil {
+		l.patches++
 	}
 	l.writes = append(l.writes, w)
 	l.latest[block] = w
@@ -468,6 +472,9 @@ func (l *ledger) settle() bool {
 		w := l.writes[n]
 		l.watermark = w.version
 		l.bytes -= w.memory()
+		if w.patched != nil {
+			l.patches--
+		}
 		if w.newer != nil {
 			w.newer.older = nil // the nodes have it now
 		}

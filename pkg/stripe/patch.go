@@ -15,6 +15,11 @@ const (
 	// block applies them all.
 	maxLineage = 16
 
+	// manyPatches is with how many unsettled patches W is to move. When a node
+	// dies, three quarters of them need a whole chunk for a spare, for each of
+	// which k chunks are read: some tenth of a second for 512.
+	manyPatches = 512
+
 	// writeOverhead is what a version takes in memory beside its payload, for
 	// the bound on both: its write, and its copies.
 	writeOverhead = 1 << 10

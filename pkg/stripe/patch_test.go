@@ -381,3 +381,22 @@ func patchAtRandom(r *rig, seed uint64) {
 	}
 	m.check()
 }
+
+// What a node's death makes the gateway compute must stay little.
+func TestI9UnsettledPatchesAreBounded(t *testing.T) {
+	inRig(t, 8, func(r *rig) {
+		r.opts.SyncEvery = time.Hour
+		m := newModelled(r, 8)
+		defer r.close(m.a)
+		r.flush(m.a)
+		for i := range 2 * manyPatches {
+			m.update(uint64(i%8), i%1000, []byte("x"))
+		}
+		time.Sleep(time.Second)
+		m.a.mu.Lock()
+		defer m.a.mu.Unlock()
+		if n := m.a.ledger.patches; n >= manyPatches {
+			t.Errorf("%d patches are unsettled, want less than %d", n, manyPatches)
+		}
+	})
+}

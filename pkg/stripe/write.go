@@ -132,11 +132,11 @@ func (a *Array) admit(ctx context.Context, block uint64, c payload, s space) (*w
 }
 
 // fitsLocked reports whether so many more bytes may wait to be settled; if
-// not, it has the others settled. At half of the bound that begins early, so
-// that writers seldom wait.
+// not, it has the others settled. At half of the bound, or with many patches,
+// that begins early, so that writers seldom wait.
 func (a *Array) fitsLocked(size int64) bool {
 	bound := max(a.opts.Memory, 4*size)
-	if a.ledger.bytes+size > bound/2 {
+	if a.ledger.bytes+size > bound/2 || a.ledger.patches >= manyPatches {
 		a.wantLocked(a.newestLocked())
 	}
 	return a.ledger.bytes+size <= bound
