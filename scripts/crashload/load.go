@@ -29,7 +29,7 @@ type runner struct {
 	options
 	rng     *rand.Rand
 	model   *model
-	clients []*client
+	clients []*attach.Client
 
 	writes, reads, flushes, refused atomic.Int64
 }
@@ -53,11 +53,11 @@ func (r *runner) prepare(ctx context.Context) error {
 	r.model = newModel(r.seed, r.unit, r.units)
 	empty := make([]byte, r.unit)
 	for i := range r.units {
-		if err := r.clients[0].write(empty, r.offset(i), 0); err != nil {
+		if err := r.clients[0].Write(empty, r.offset(i), 0); err != nil {
 			return fmt.Errorf("clear unit %d: %w", i, err)
 		}
 	}
-	return r.clients[0].flush()
+	return r.clients[0].Flush()
 }
 
 func (r *runner) offset(i int) int64 { return int64(i) * int64(r.unit) }
@@ -68,7 +68,7 @@ func (r *runner) connect(ctx context.Context) (attach.Export, error) {
 	defer cancel()
 	var export attach.Export
 	for len(r.clients) < r.connections {
-		c, e, err := dial(ctx, r.server, r.volume)
+		c, e, err := attach.Open(ctx, r.server, r.volume)
 		if err == nil {
 			r.clients, export = append(r.clients, c), e
 			continue
@@ -85,7 +85,7 @@ func (r *runner) connect(ctx context.Context) (attach.Export, error) {
 
 func (r *runner) disconnect() {
 	for _, c := range r.clients {
-		c.close()
+		c.Close()
 	}
 	r.clients = nil
 }
@@ -155,12 +155,12 @@ func (r *runner) startLoad() (stop func() error, result <-chan error) {
 // breakAll ends every request under way.
 func (r *runner) breakAll() {
 	for _, c := range r.clients {
-		c.conn.Close()
+		c.Break()
 	}
 }
 
 // work makes requests until it is told to stop or the connection ends.
-func (r *runner) work(c *client, rng *rand.Rand, stopping <-chan struct{}) error {
+func (r *runner) work(c *attach.Client, rng *rand.Rand, stopping <-chan struct{}) error {
 	buf := make([]byte, r.unit)
 	for {
 		select {
@@ -169,9 +169,9 @@ func (r *runner) work(c *client, rng *rand.Rand, stopping <-chan struct{}) error
 		default:
 		}
 		err := r.request(c, rng, buf)
-		var refused wireError
+		var refused attach.WireError
 		switch {
-		case errors.Is(err, errBroken):
+		case errors.Is(err, attach.ErrBroken):
 			return nil
 		case errors.As(err, &refused) && r.errors:
 			r.refused.Add(1)
@@ -182,7 +182,7 @@ func (r *runner) work(c *client, rng *rand.Rand, stopping <-chan struct{}) error
 }
 
 // request makes one random request.
-func (r *runner) request(c *client, rng *rand.Rand, buf []byte) error {
+func (r *runner) request(c *attach.Client, rng *rand.Rand, buf []byte) error {
 	dice := rng.IntN(64)
 	if dice < flushShare {
 		return r.flush(c)
@@ -198,9 +198,9 @@ func (r *runner) request(c *client, rng *rand.Rand, buf []byte) error {
 	return r.write(c, rng, i, buf)
 }
 
-func (r *runner) flush(c *client) error {
+func (r *runner) flush(c *attach.Client) error {
 	covered := r.model.snapshot()
-	if err := c.flush(); err != nil {
+	if err := c.Flush(); err != nil {
 		return fmt.Errorf("flush: %w", err)
 	}
 	r.flushes.Add(1)
@@ -208,8 +208,8 @@ func (r *runner) flush(c *client) error {
 	return nil
 }
 
-func (r *runner) read(c *client, i int, buf []byte) error {
-	if err := c.read(buf, r.offset(i)); err != nil {
+func (r *runner) read(c *attach.Client, i int, buf []byte) error {
+	if err := c.Read(buf, r.offset(i)); err != nil {
 		return fmt.Errorf("read unit %d: %w", i, err)
 	}
 	r.reads.Add(1)
@@ -217,18 +217,18 @@ func (r *runner) read(c *client, i int, buf []byte) error {
 }
 
 // write writes the next content of unit i; zeroes where buf is nil.
-func (r *runner) write(c *client, rng *rand.Rand, i int, buf []byte) error {
+func (r *runner) write(c *attach.Client, rng *rand.Rand, i int, buf []byte) error {
 	var flags uint16
 	if rng.IntN(fuaShare) == 0 {
-		flags = flagFUA
+		flags = attach.CommandFUA
 	}
 	n := r.model.send(i, buf == nil)
 	var err error
 	if buf == nil {
-		err = c.zero(r.unit, r.offset(i), flags)
+		err = c.Zero(r.unit, r.offset(i), flags)
 	} else {
 		r.model.fill(buf, i, n)
-		err = c.write(buf, r.offset(i), flags)
+		err = c.Write(buf, r.offset(i), flags)
 	}
 	if err != nil {
 		return fmt.Errorf("write %d of unit %d: %w", n, i, err)
@@ -250,7 +250,7 @@ func (r *runner) verify(ctx context.Context) error {
 	if err := r.readAll(r.keep == "flushed"); err != nil {
 		return fmt.Errorf("after the crash: %w", err)
 	}
-	if err := r.clients[0].flush(); err != nil {
+	if err := r.clients[0].Flush(); err != nil {
 		return fmt.Errorf("flush after the crash: %w", err)
 	}
 	if err := r.readAll(false); err != nil {
@@ -279,8 +279,8 @@ func (r *runner) readAll(powerLost bool) error {
 	return <-wrong
 }
 
-func (r *runner) readSettled(c *client, i int, buf []byte, powerLost bool) error {
-	if err := c.read(buf, r.offset(i)); err != nil {
+func (r *runner) readSettled(c *attach.Client, i int, buf []byte, powerLost bool) error {
+	if err := c.Read(buf, r.offset(i)); err != nil {
 		return fmt.Errorf("read unit %d: %w", i, err)
 	}
 	if err := r.model.check(i, buf, powerLost); err != nil {

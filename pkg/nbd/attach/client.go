@@ -1,4 +1,4 @@
-package main
+package attach
 
 import (
 	"context"
@@ -9,8 +9,6 @@ import (
 	"net"
 	"sync"
 	"sync/atomic"
-
-	"rozobox/pkg/nbd/attach"
 )
 
 // Requests and replies of the transmission phase, simple replies only.
@@ -23,20 +21,22 @@ const (
 	cmdFlush       = 3
 	cmdWriteZeroes = 6
 
-	flagFUA = 1 << 0
+	// CommandFUA makes a write durable before it is replied to.
+	CommandFUA = 1 << 0
 )
 
-// errBroken means that the connection ended: whether the request had its effect
+// ErrBroken means that the connection ended: whether the request had its effect
 // is unknown.
-var errBroken = errors.New("connection broken")
+var ErrBroken = errors.New("connection broken")
 
-// wireError is an error that the server replied with.
-type wireError uint32
+// WireError is an error that the server replied with.
+type WireError uint32
 
-func (e wireError) Error() string { return fmt.Sprintf("the server replied with error %d", uint32(e)) }
+func (e WireError) Error() string { return fmt.Sprintf("the server replied with error %d", uint32(e)) }
 
-// client is one connection. Many requests may be under way on it.
-type client struct {
+// Client is one connection to an export, for programs. Many requests may be
+// under way on it at once.
+type Client struct {
 	conn   net.Conn
 	cookie atomic.Uint64
 	done   chan struct{} // closed when the receiver has returned
@@ -54,42 +54,50 @@ type call struct {
 	reply chan error // buffered: the receiver never waits
 }
 
-func dial(ctx context.Context, server, volume string) (*client, attach.Export, error) {
-	conn, export, err := attach.Dial(ctx, server, volume)
+// Open connects to an export, as Dial does. Close must follow.
+func Open(ctx context.Context, addr, name string) (*Client, Export, error) {
+	conn, export, err := Dial(ctx, addr, name)
 	if err != nil {
 		return nil, export, err
 	}
-	c := &client{conn: conn, done: make(chan struct{}), pending: make(map[uint64]*call)}
+	c := &Client{conn: conn, done: make(chan struct{}), pending: make(map[uint64]*call)}
 	go c.receive()
 	return c, export, nil
 }
 
-// close breaks the connection and waits for the receiver.
-func (c *client) close() {
-	c.conn.Close()
+// Break ends the connection, and every request under way with ErrBroken.
+func (c *Client) Break() { c.conn.Close() }
+
+// Close breaks the connection and waits for the receiver.
+func (c *Client) Close() {
+	c.Break()
 	<-c.done
 }
 
-func (c *client) read(p []byte, off int64) error {
+// Read reads len(p) bytes at off.
+func (c *Client) Read(p []byte, off int64) error {
 	return c.do(cmdRead, 0, off, len(p), nil, p)
 }
 
-func (c *client) write(p []byte, off int64, flags uint16) error {
+// Write writes p at off, with flags of the command.
+func (c *Client) Write(p []byte, off int64, flags uint16) error {
 	return c.do(cmdWrite, flags, off, len(p), p, nil)
 }
 
-func (c *client) zero(n int, off int64, flags uint16) error {
+// Zero makes n bytes at off zero.
+func (c *Client) Zero(n int, off int64, flags uint16) error {
 	return c.do(cmdWriteZeroes, flags, off, n, nil, nil)
 }
 
-func (c *client) flush() error { return c.do(cmdFlush, 0, 0, 0, nil, nil) }
+// Flush makes durable what was replied to.
+func (c *Client) Flush() error { return c.do(cmdFlush, 0, 0, 0, nil, nil) }
 
 // do sends a request and waits for its reply.
-func (c *client) do(cmd, flags uint16, off int64, n int, payload, into []byte) error {
+func (c *Client) do(cmd, flags uint16, off int64, n int, payload, into []byte) error {
 	cookie := c.cookie.Add(1)
 	call := &call{data: into, reply: make(chan error, 1)}
 	if !c.register(cookie, call) {
-		return errBroken
+		return ErrBroken
 	}
 	b := make([]byte, 0, 28+len(payload))
 	b = binary.BigEndian.AppendUint32(b, requestMagic)
@@ -107,7 +115,7 @@ func (c *client) do(cmd, flags uint16, off int64, n int, payload, into []byte) e
 	return <-call.reply
 }
 
-func (c *client) register(cookie uint64, call *call) bool {
+func (c *Client) register(cookie uint64, call *call) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.broken {
@@ -118,7 +126,7 @@ func (c *client) register(cookie uint64, call *call) bool {
 }
 
 // receive hands out replies until the connection ends, and then that.
-func (c *client) receive() {
+func (c *Client) receive() {
 	defer close(c.done)
 	for c.receiveOne() == nil {
 	}
@@ -127,29 +135,29 @@ func (c *client) receive() {
 	defer c.mu.Unlock()
 	c.broken = true
 	for _, call := range c.pending {
-		call.reply <- errBroken
+		call.reply <- ErrBroken
 	}
 	c.pending = nil
 }
 
-func (c *client) receiveOne() error {
+func (c *Client) receiveOne() error {
 	var b [16]byte
 	if _, err := io.ReadFull(c.conn, b[:]); err != nil {
 		return err
 	}
 	if binary.BigEndian.Uint32(b[:]) != replyMagic {
-		return errBroken
+		return ErrBroken
 	}
 	cookie := binary.BigEndian.Uint64(b[8:])
 	c.mu.Lock()
 	call := c.pending[cookie]
 	c.mu.Unlock()
 	if call == nil {
-		return errBroken
+		return ErrBroken
 	}
 	var err error
 	if code := binary.BigEndian.Uint32(b[4:]); code != 0 {
-		err = wireError(code)
+		err = WireError(code)
 	} else if _, err := io.ReadFull(c.conn, call.data); err != nil {
 		return err
 	}
