@@ -14,7 +14,7 @@ import (
 // A run of packets that the kernel received in one piece arrives as what was
 // sent, also where it takes several batches, and so does a single packet.
 func TestGroupedPacketsAreCutUpAgain(t *testing.T) {
-	conn, err := listenUDP("127.0.0.1:0")
+	conn, err := new(Cable).listenUDP("127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -88,7 +88,7 @@ func listenQUIC(opts ServerOptions, door *door) (listener, error) {
 	}
 	l := &quicListener{conn: opts.Conn, mine: opts.Conn == nil, door: door}
 	if l.mine {
-		if l.conn, err = listenUDP(opts.Addr); err != nil {
+		if l.conn, err = opts.Cable.listenUDP(opts.Addr); err != nil {
 			return nil, fmt.Errorf("listen: %w", err)
 		}
 	}

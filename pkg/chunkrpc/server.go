@@ -21,6 +21,8 @@ type ServerOptions struct {
 	// Conn is listened on instead of Addr where it is not nil, by QUIC. It
 	// stays the caller's, who closes it after Serve has returned.
 	Conn net.PacketConn
+	// Cable can be pulled out, in a demonstration; nil: it cannot.
+	Cable *Cable
 	// Credentials are a node's.
 	Credentials Credentials
 	// Store answers. Requests of one connection run concurrently, and what

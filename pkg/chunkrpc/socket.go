@@ -22,15 +22,6 @@ type udpConn interface {
 	ReadMsgUDPAddrPort(b, oob []byte) (n, oobn, flags int, addr netip.AddrPort, err error)
 }
 
-// listenUDP takes an address of this machine.
-func listenUDP(addr string) (net.PacketConn, error) {
-	conn, err := net.ListenPacket("udp", addr)
-	if err != nil {
-		return nil, err
-	}
-	return group(conn.(*net.UDPConn)), nil
-}
-
 // connected is a UDP socket for one peer only. The kernel drops what others
 // send to it and, unlike for a shared socket, reports that nobody listens at
 // the other end: a node whose process is gone is noticed at once.

@@ -40,7 +40,7 @@ var (
 func listenTLS(opts ServerOptions, door *door) (listener, error) {
 	tcp, err := opts.tcp, error(nil)
 	if tcp == nil {
-		if tcp, err = listenTCP(opts.Addr); err != nil {
+		if tcp, err = opts.Cable.listenTCP(opts.Addr); err != nil {
 			return nil, fmt.Errorf("listen: %w", err)
 		}
 	}
