@@ -196,15 +196,28 @@ const (
 
 	firstDelay = time.Second
 	lastDelay  = 5 * time.Minute
+
+	// settled is how long after a node went out its heartbeats have shown
+	// whether it answers: twice the default of node_timeout.
+	settled = 2 * time.Second
 )
 
-// wentOut makes a node wait longer if it was in for a short time only.
+// wentOut makes a node wait until it is known whether it answers, and longer if
+// it was in for a short time only.
 func (h *health) wentOut() {
+	defer func() { h.retryAt = later(h.retryAt, time.Now().Add(settled)) }()
 	if h.joinedAt.IsZero() || time.Since(h.joinedAt) > steady {
 		h.delay = 0
 		return
 	}
 	h.postpone()
+}
+
+func later(t, u time.Time) time.Time {
+	if t.After(u) {
+		return t
+	}
+	return u
 }
 
 func (h *health) postpone() {

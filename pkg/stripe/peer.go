@@ -121,7 +121,8 @@ func (p *peer) beatLoop() {
 }
 
 func (p *peer) beat() error {
-	ctx, cancel := context.WithTimeout(p.array.life, p.array.opts.NodeTimeout)
+	silent := fmt.Errorf("no answer within %v", p.array.opts.NodeTimeout)
+	ctx, cancel := context.WithTimeoutCause(p.array.life, p.array.opts.NodeTimeout, silent)
 	defer cancel()
 	sent := p.array.opts.Clock()
 	pulse, err := p.Store.Beat(ctx, p.term())
