@@ -2,6 +2,7 @@ package daemon
 
 import (
 	"context"
+	"io"
 	"log/slog"
 	"net/http"
 	"slices"
@@ -124,12 +125,20 @@ func (k *keeping) take(a slog.Attr) {
 	switch a.Key {
 	case "node":
 		k.node = a.Value.String()
-	case "volume":
+	case "volume", "export":
 		k.volume = a.Value.String()
-	case "error":
-		k.details += ": " + a.Value.String()
+	case "error", "reason":
+		if err := a.Value.Any(); err != nil && err != io.EOF { // that there is none goes without saying
+			k.details += ": " + a.Value.String()
+		}
 	case "addr": // the node's name says enough
 	default:
+		if v := a.Value.Resolve(); v.Kind() == slog.KindBool {
+			if v.Bool() {
+				k.details += ", " + strings.ReplaceAll(a.Key, "_", " ")
+			}
+			return
+		}
 		k.details += ", " + strings.ReplaceAll(a.Key, "_", " ") + " " + readable(a)
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net/http"
 	"strings"
@@ -34,11 +35,20 @@ func TestEventsAreWhatTheLogTells(t *testing.T) {
 	films.Warn("node does not answer", "node", "pi4", "error", errors.New("gone\x1b[2J\n"))
 	films.Info("node is resynced", "node", "pi4", "blocks", 12, "bytes", 3<<20, "took", 1234567*time.Microsecond)
 	films.With("client", "x").Error("bad", "again_in", time.Second)
+	client := log.With("export", "films")
+	client.Info("client came", "tls", true, "extended", false)
+	client.Info("client left", "reason", error(nil))
+	client.Info("client hung up", "reason", io.EOF)
+	client.Info("client was cut off", "reason", errors.New("it sent garbage"))
 	want := []string{
 		"info pi3 films| node is in",
 		"warn pi4 films| node does not answer: gone[2J",
 		"info pi4 films| node is resynced, blocks 12, bytes 3 MiB, took 1.235s",
 		"error  films| bad, client x, again in 1s",
+		"info  films| client came, tls",
+		"info  films| client left",
+		"info  films| client hung up",
+		"info  films| client was cut off: it sent garbage",
 	}
 	if got := kept.lines(); strings.Join(got, "\n") != strings.Join(want, "\n") {
 		t.Errorf("kept\n%s", strings.Join(got, "\n"))

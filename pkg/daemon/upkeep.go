@@ -195,8 +195,7 @@ func (g *Gateway) setPace(pace Pace) {
 			g.pace.apply(m)
 		}
 	}
-	now := g.pace.current()
-	g.logger.Info("pace of repair", "paused", *now.Paused, "limit_bytes_per_second", *now.LimitBytesPerSecond)
+	g.logger.Info(g.pace.current().String())
 }
 
 // tellEvery is how often the log says how far a job has come.
