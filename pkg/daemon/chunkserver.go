@@ -17,7 +17,7 @@ import (
 // RunChunkserver serves the store of one card until ctx ends; then it
 // finishes what it has begun and closes the store cleanly.
 func RunChunkserver(ctx context.Context, config *ChunkserverConfig, logger *slog.Logger) error {
-	s, err := openChunkserver(config, host.New(boottime), logger)
+	s, err := openChunkserver(config, host.New(boottime), nil, logger)
 	if err != nil {
 		return err
 	}
@@ -32,8 +32,10 @@ type chunkserver struct {
 }
 
 // openChunkserver opens the store and takes the address. The sampler is of this
-// machine, and may be shared.
-func openChunkserver(config *ChunkserverConfig, machine *host.Sampler, logger *slog.Logger) (*chunkserver, error) {
+// machine, and may be shared; the lesson is the demo's, or nil.
+func openChunkserver(
+	config *ChunkserverConfig, machine *host.Sampler, lesson *lesson, logger *slog.Logger,
+) (*chunkserver, error) {
 	logger = logger.With("node", config.ID)
 	creds, err := config.credentials()
 	if err != nil {
@@ -56,7 +58,8 @@ func openChunkserver(config *ChunkserverConfig, machine *host.Sampler, logger *s
 		Transport:   config.Transport,
 		Addr:        config.Listen,
 		Credentials: creds,
-		Store:       hosted{store, machine},
+		Store:       lesson.over(hosted{store, machine}),
+		Cable:       lesson.end(),
 		Logger:      logger,
 	})
 	if err != nil {

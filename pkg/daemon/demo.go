@@ -16,7 +16,8 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"rozobox/pkg/chunkrpc"
-
+	"rozobox/pkg/cluster"
+	"rozobox/pkg/daemon/film"
 	"rozobox/pkg/metrics/host"
 )
 
@@ -25,6 +26,10 @@ const (
 	DefaultDemoDir   = "demo-data"
 	DefaultDemoNodes = 8
 	DefaultDemoSize  = Size(1 << 30)
+
+	// DefaultDemoExtent puts whole films onto the same cards, so that a class
+	// sees who works: 32 GiB of the usual blocks.
+	DefaultDemoExtent = 1 << 20
 
 	demoName = "demo"          // of the cluster and of its volume
 	demoPort = DefaultPort + 1 // of the first node; the others follow
@@ -41,11 +46,13 @@ type DemoOptions struct {
 	Nodes     int                // 0: what Dir has, or 8
 	Transport chunkrpc.Transport // "": what Dir has, or DefaultTransport
 	Size      Size               // of the volume, where it is not there yet
+	Extent    int64              // of new volumes; 0: what Dir has, or DefaultDemoExtent
 	NBD       string             // where it is exported
+	Film      *film.Film         // is played from a volume of its own; nil for none
 	Page      http.Handler       // on the admin address; nil for none
 	Logger    *slog.Logger
 
-	// Ready is called once the volume can be used.
+	// Ready is called once the volume can be used. The film begins after that.
 	Ready func(DemoInfo)
 }
 
@@ -53,8 +60,15 @@ type DemoOptions struct {
 type DemoInfo struct {
 	Dir    string
 	Config string // the gateway's, for `rozobox status --config`
+	Watch  string // the monitor's, for `rozobox monitor --config`
 	Volume VolumeStatus
 	NBD    *net.TCPAddr
+	Cards  []string // their ids
+
+	// Act does something to a card, and returns at once.
+	Act func(card string, a Action) error
+	// PauseFilm stops the film, or lets it go on. Nil: there is none.
+	PauseFilm func()
 }
 
 // Demo runs a whole cluster in this process until ctx ends: chunk servers,
@@ -72,9 +86,10 @@ func Demo(ctx context.Context, opts DemoOptions) error {
 type demo struct {
 	opts    DemoOptions
 	init    InitOptions // what the folder is, or becomes
-	nodes   []*chunkserver
+	nodes   []*demoCard
 	gateway *Gateway
 	machine *host.Sampler // one for all nodes
+	player  *film.Player  // nil: no film
 }
 
 // open makes the folder where it is missing, opens all stores, and writes the
@@ -100,11 +115,16 @@ func (d *demo) open() error {
 	if err != nil {
 		return err
 	}
-	d.gateway, err = NewGateway(config, d.opts.Page, d.opts.Logger)
-	return err
+	if d.gateway, err = NewGateway(config, d.opts.Page, d.opts.Logger); err != nil {
+		return err
+	}
+	d.takeFilm()
+	return nil
 }
 
 func (d *demo) gatewayPath() string { return filepath.Join(d.opts.Dir, gatewayDir, gatewayFile) }
+
+func (d *demo) monitorPath() string { return filepath.Join(d.opts.Dir, monitorDir, monitorFile) }
 
 // prepare makes the cluster's folders, or checks those that are there.
 func (d *demo) prepare() error {
@@ -115,6 +135,7 @@ func (d *demo) prepare() error {
 	if errors.Is(err, fs.ErrNotExist) {
 		nodes := cmp.Or(d.opts.Nodes, DefaultDemoNodes)
 		d.init.Nodes, d.init.Volume = demoNodes(nodes), demoGeometry(nodes)
+		d.init.Volume.Extent = cmp.Or(d.opts.Extent, DefaultDemoExtent)
 		return Init(d.init)
 	}
 	if err != nil {
@@ -125,6 +146,7 @@ func (d *demo) prepare() error {
 			d.opts.Dir, old.Cluster, len(old.Nodes))
 	}
 	d.init.Nodes, d.init.Volume = old.Nodes, old.Volume
+	d.init.Volume.Extent = cmp.Or(d.opts.Extent, old.Volume.Extent)
 	d.init.Transport = cmp.Or(d.init.Transport, old.Transport)
 	return d.init.Transport.Validate()
 }
@@ -155,16 +177,18 @@ func (d *demo) openNode(n *Node) error {
 		return err
 	}
 	config.Listen, config.Transport = n.Addr, d.init.Transport
-	s, err := openChunkserver(config, d.machine, d.opts.Logger)
+	card := &demoCard{config: config, machine: d.machine, logger: d.opts.Logger}
+	err = card.open()
 	if errors.Is(err, syscall.EADDRINUSE) {
 		config.Listen = loopback + ":0"
-		s, err = openChunkserver(config, d.machine, d.opts.Logger)
+		err = card.open()
 	}
 	if err != nil {
 		return err
 	}
-	n.Addr = s.server.Addr().String()
-	d.nodes = append(d.nodes, s)
+	n.Addr = card.server.server.Addr().String()
+	config.Listen = n.Addr // when it was wiped, too
+	d.nodes = append(d.nodes, card)
 	return nil
 }
 
@@ -202,7 +226,7 @@ func (d *demo) rewrite() error {
 		return err
 	}
 	text = append(note[:len(note):len(note)], d.init.monitorText()...)
-	return replaceFile(filepath.Join(d.opts.Dir, monitorDir, monitorFile), text, verifyMonitor)
+	return replaceFile(d.monitorPath(), text, verifyMonitor)
 }
 
 // run stops the gateway first, so that it can flush, then the nodes.
@@ -229,17 +253,15 @@ func (d *demo) closeNodes() (err error) {
 	over, cancel := context.WithCancel(context.Background())
 	cancel()
 	for _, n := range d.nodes {
-		err = errors.Join(err, n.run(over))
+		err = errors.Join(err, n.server.run(over))
 	}
 	return err
 }
 
-// present waits for the volume, makes it at the first start, and tells the
-// user.
+// present waits for the volume, makes it at the first start, tells the user,
+// and plays the film.
 func (d *demo) present(ctx context.Context) error {
-	waiting, cancel := context.WithTimeout(ctx, demoPatience)
-	defer cancel()
-	s, err := d.volume(waiting)
+	s, err := d.prepareVolumes(ctx)
 	if ctx.Err() != nil {
 		return nil
 	}
@@ -247,37 +269,92 @@ func (d *demo) present(ctx context.Context) error {
 		return fmt.Errorf("start volume %q: %w", demoName, err)
 	}
 	if d.opts.Ready != nil {
-		d.opts.Ready(DemoInfo{
-			Dir:    d.opts.Dir,
-			Config: d.gatewayPath(),
-			Volume: s.status(0),
-			NBD:    d.gateway.fronts[0].Addr().(*net.TCPAddr),
-		})
+		d.opts.Ready(d.info(s))
+	}
+	if d.player == nil {
+		return nil
+	}
+	if err := d.play(ctx); ctx.Err() == nil {
+		return err
 	}
 	return nil
 }
 
-// volume returns the demo's volume once it is served.
-func (d *demo) volume(ctx context.Context) (*served, error) {
+func (d *demo) info(s *served) DemoInfo {
+	info := DemoInfo{
+		Dir: d.opts.Dir, Config: d.gatewayPath(), Watch: d.monitorPath(),
+		Volume: s.status(0), NBD: d.gateway.fronts[0].Addr().(*net.TCPAddr),
+		Act: d.act,
+	}
+	for _, n := range d.init.Nodes {
+		info.Cards = append(info.Cards, n.ID)
+	}
+	if d.player != nil {
+		info.PauseFilm = d.player.Pause
+	}
+	return info
+}
+
+// act does something to a card. It returns at once, but for the log.
+func (d *demo) act(id string, a Action) error {
+	done, known := past[a]
+	if !known {
+		return fmt.Errorf("%q: no such action: want one of %q", a, Actions())
+	}
+	for _, card := range d.nodes {
+		switch {
+		case card.config.ID != id:
+			continue
+		case a == Wipe && !card.mayWipe(d.opts.Dir):
+			return fmt.Errorf("wipe card %s: its data is in %s, outside of %s: empty it yourself",
+				id, card.config.Data, d.opts.Dir)
+		}
+		card.act(a)
+		d.gateway.logger.Warn(done, "node", id)
+		return nil
+	}
+	return fmt.Errorf("%s: there is no card %q", a, id)
+}
+
+// prepareVolumes drops an older film, and returns the demo's volume once it is
+// served.
+func (d *demo) prepareVolumes(ctx context.Context) (*served, error) {
+	ctx, cancel := context.WithTimeout(ctx, demoPatience)
+	defer cancel()
+	if err := d.searched(ctx); err != nil {
+		return nil, err
+	}
+	if d.gateway.find(filmName) != nil {
+		if err := d.gateway.remove(ctx, filmName); err != nil {
+			return nil, err
+		}
+	}
+	return d.volume(ctx, demoName, d.init.Volume.geometry(d.opts.Size))
+}
+
+// searched waits until the gateway has looked for volumes, or has found the
+// demo's.
+func (d *demo) searched(ctx context.Context) error {
 	select {
 	case <-d.gateway.ready:
 	case <-ctx.Done():
-		return nil, ctx.Err()
+		return ctx.Err()
 	}
-	for d.gateway.searching() && d.gateway.find(demoName) == nil {
+	for d.gateway.searching() && d.gateway.find(demoName) == nil && ctx.Err() == nil {
 		pause(ctx, findEvery/10) // a busy machine takes longer to connect
-		if ctx.Err() != nil {
-			return nil, ctx.Err()
-		}
 	}
-	s := d.gateway.find(demoName)
+	return ctx.Err()
+}
+
+// volume returns a volume once it is served, and makes it where it is not.
+func (d *demo) volume(ctx context.Context, name string, geo cluster.Geometry) (*served, error) {
+	s := d.gateway.find(name)
 	if s == nil {
-		geo := d.init.Volume.geometry(d.opts.Size)
-		if err := checkNew(demoName, geo, len(d.nodes)); err != nil {
-			return nil, err
+		err := checkNew(name, geo, len(d.nodes))
+		if err == nil {
+			s, err = d.gateway.create(ctx, name, geo)
 		}
-		var err error
-		if s, err = d.gateway.create(ctx, demoName, geo); err != nil {
+		if err != nil {
 			return nil, err
 		}
 	}

@@ -31,14 +31,17 @@ func startDemoOver(
 	t *testing.T, over chunkrpc.Transport, dir string,
 ) (info DemoInfo, stop func()) {
 	t.Helper()
+	return startDemoWith(t, DemoOptions{Dir: dir, Transport: over})
+}
+
+// startDemoWith fills in what all demos of tests have.
+func startDemoWith(t *testing.T, opts DemoOptions) (info DemoInfo, stop func()) {
+	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	ready, done := make(chan DemoInfo, 1), make(chan error, 1)
-	go func() {
-		done <- Demo(ctx, DemoOptions{
-			Dir: dir, Transport: over, Size: 8 * mib, NBD: loopback + ":0", Logger: slog.New(slog.DiscardHandler),
-			Ready: func(info DemoInfo) { ready <- info },
-		})
-	}()
+	opts.Size, opts.NBD, opts.Logger = 8*mib, loopback+":0", slog.New(slog.DiscardHandler)
+	opts.Ready = func(info DemoInfo) { ready <- info }
+	go func() { done <- Demo(ctx, opts) }()
 	stop = sync.OnceFunc(func() {
 		cancel()
 		if err := <-done; err != nil {
@@ -286,7 +289,7 @@ func TestStatusWithoutGateway(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		node, err := openChunkserver(config, host.New(boottime), slog.New(slog.DiscardHandler))
+		node, err := openChunkserver(config, host.New(boottime), nil, slog.New(slog.DiscardHandler))
 		if err != nil {
 			t.Fatal(err)
 		}

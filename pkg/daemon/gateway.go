@@ -15,6 +15,7 @@ import (
 
 	"rozobox/pkg/chunk"
 	"rozobox/pkg/chunkrpc"
+	"rozobox/pkg/metrics"
 	"rozobox/pkg/nbd"
 	"rozobox/pkg/stripe"
 )
@@ -30,7 +31,8 @@ type Gateway struct {
 	logger  *slog.Logger // whose events are kept
 	quiet   *slog.Logger // for what is no event
 	events  *events
-	page    http.Handler // beside the admin API; nil for none
+	page    http.Handler         // beside the admin API; nil for none
+	film    func() *metrics.Film // of a demonstration; nil for none
 	started time.Time
 	key     crypto.PublicKey // whose owner may change things
 	clients []*chunkrpc.Client

@@ -55,6 +55,9 @@ func (p *painter) known(answers []watch.Answer) *metrics.Cluster {
 	c := known(p.gateway.statusOf(answers), p.rates)
 	c.Events = p.gateway.events.since(now.at.Add(-eventsFor), shownEvents)
 	c.Stripe = p.last()
+	if p.gateway.film != nil {
+		c.Film = p.gateway.film()
+	}
 	return c
 }
 

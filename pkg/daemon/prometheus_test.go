@@ -93,7 +93,7 @@ func TestMetricsOfAChunkServer(t *testing.T) {
 		t.Fatal(err)
 	}
 	config.Listen, config.Metrics = "127.0.0.1:0", "127.0.0.1:0"
-	s, err := openChunkserver(config, host.New(boottime), slog.New(slog.DiscardHandler))
+	s, err := openChunkserver(config, host.New(boottime), nil, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}

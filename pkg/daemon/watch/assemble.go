@@ -12,7 +12,7 @@ func assemble(cards []metrics.Card, known *metrics.Cluster) metrics.Cluster {
 	c := metrics.Cluster{Cards: cards}
 	if known != nil {
 		c.Gateway, c.Volumes, c.Jobs = known.Gateway, known.Volumes, known.Jobs
-		c.Events, c.Stripe = known.Events, known.Stripe
+		c.Events, c.Stripe, c.Film = known.Events, known.Stripe, known.Film
 	}
 	for i := range c.Cards {
 		c.Cards[i].Sync = metrics.Unknown

@@ -9,7 +9,7 @@ const contract = "pkg/chunk"
 // mayImport lists what the code of each package, tests aside, may import of
 // this module. Imports point from the gateway's outside to the cards.
 var mayImport = map[string][]string{
-	"cmd/rozobox": {"pkg/daemon", "pkg/daemon/simulate", "pkg/metrics", "pkg/monitor",
+	"cmd/rozobox": {"pkg/daemon", "pkg/daemon/film", "pkg/daemon/simulate", "pkg/metrics", "pkg/monitor",
 		"pkg/monitor/web", "pkg/nbd/attach"},
 	"pkg/chunk":              {},
 	"pkg/chunk/chunktest":    {contract},
@@ -30,8 +30,9 @@ var mayImport = map[string][]string{
 	"pkg/repair":             {contract, "pkg/cluster", "pkg/metrics", "pkg/stripe"},
 	"pkg/monitor":            {"pkg/metrics"},
 	"pkg/monitor/web":        {},
-	"pkg/daemon": {contract, "pkg/chunkrpc", "pkg/chunkstore", "pkg/cluster", "pkg/daemon/watch", "pkg/erasure", "pkg/metrics",
+	"pkg/daemon": {contract, "pkg/chunkrpc", "pkg/chunkstore", "pkg/cluster", "pkg/daemon/film", "pkg/daemon/watch", "pkg/erasure", "pkg/metrics",
 		"pkg/metrics/host", "pkg/metrics/prom", "pkg/nbd", "pkg/nbd/attach", "pkg/repair", "pkg/stripe", "pkg/volume"},
+	"pkg/daemon/film":  {"pkg/metrics", "pkg/nbd/attach"},
 	"pkg/daemon/watch": {contract, "pkg/metrics"},
 	"pkg/daemon/simulate": {contract, contract + "/chunktest", "pkg/cluster", "pkg/repair", "pkg/stripe",
 		"pkg/volume"},
@@ -41,8 +42,9 @@ var mayImport = map[string][]string{
 // testsMayImport lists what tests may import besides: the reference store and
 // the conformance suite everywhere, and what else stands here.
 var testsMayImport = map[string][]string{
-	"pkg/chunkstore": {"pkg/chunkstore/crashfs"},
-	"pkg/volume":     {contract, "pkg/cluster"}, // to set up an array of memory stores
+	"pkg/chunkstore":  {"pkg/chunkstore/crashfs"},
+	"pkg/daemon/film": {"pkg/nbd"},               // to serve a film
+	"pkg/volume":      {contract, "pkg/cluster"}, // to set up an array of memory stores
 
 	"pkg/monitor/web": {"pkg/metrics"}, // to compare the page's types with
 }

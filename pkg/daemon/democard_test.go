@@ -1,0 +1,155 @@
+package daemon
+
+import (
+	"bytes"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"rozobox/pkg/chunkrpc"
+	"rozobox/pkg/daemon/film"
+	"rozobox/pkg/metrics"
+)
+
+// shortFilm lasts for 8 seconds.
+func shortFilm() *film.Film {
+	const size = 2 << 20
+	return &film.Film{Name: "short", Size: size, BytesPerSecond: size / 8,
+		Reader: bytes.NewReader(random(3, size))}
+}
+
+// lessonRig is a demo with a film, and somebody who watches.
+type lessonRig struct {
+	t        *testing.T
+	info     DemoInfo
+	pictures <-chan metrics.Cluster
+}
+
+func startLesson(t *testing.T, over chunkrpc.Transport) *lessonRig {
+	t.Helper()
+	info, _ := startDemoWith(t, DemoOptions{
+		Dir: filepath.Join(t.TempDir(), "demo"), Transport: over, Film: shortFilm(),
+	})
+	client, err := NewClient(info.Watch)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &lessonRig{t, info, client.Watch(t.Context(), nil)}
+}
+
+func (r *lessonRig) act(card string, a Action) {
+	r.t.Helper()
+	if err := r.info.Act(card, a); err != nil {
+		r.t.Fatal(err)
+	}
+}
+
+func (r *lessonRig) await(what string, ok func(metrics.Cluster) bool) metrics.Cluster {
+	r.t.Helper()
+	return await(r.t, r.pictures, what, ok)
+}
+
+// awaitCard waits until a card is as it should be.
+func (r *lessonRig) awaitCard(id, what string, ok func(metrics.Card) bool) {
+	r.t.Helper()
+	r.await(id+" "+what, func(p metrics.Cluster) bool {
+		i := slices.IndexFunc(p.Cards, func(c metrics.Card) bool { return c.ID == id })
+		return i >= 0 && ok(p.Cards[i])
+	})
+}
+
+func unavailable(c metrics.Card) bool { return c.State == metrics.Unavailable }
+func wellAgain(c metrics.Card) bool   { return c.State != metrics.Unavailable && c.Sync == metrics.In }
+
+// awaitFilm waits until the film has gone on by a few pieces, and has its hash.
+func (r *lessonRig) awaitFilm(when string) {
+	r.t.Helper()
+	var from uint64
+	r.await("the film goes on "+when, func(p metrics.Cluster) bool {
+		if p.Film == nil {
+			return false
+		}
+		if p.Film.WrongBytes > 0 {
+			r.t.Fatalf("%s: %+v", when, p.Film)
+		}
+		if from == 0 {
+			from = p.Film.CheckedBytes
+		}
+		return from > 0 && p.Film.CheckedBytes > from+2*128<<10
+	})
+}
+
+// Whatever a lesson does to one card, over either transport, it is seen, the
+// film goes on, and the card comes back.
+func TestALessonWithOneCard(t *testing.T) {
+	for _, over := range []chunkrpc.Transport{chunkrpc.QUIC, chunkrpc.TLS} {
+		t.Run(string(over), func(t *testing.T) {
+			r := startLesson(t, over)
+			r.awaitFilm("before the lesson")
+			for _, a := range []Action{Unplug, Freeze, Wipe} {
+				r.act("pi3", a)
+				r.awaitCard("pi3", string(a), unavailable)
+				r.awaitFilm(string(a))
+				r.act("pi3", Plug)
+				r.awaitCard("pi3", "after "+string(a), wellAgain)
+			}
+			r.await("what was done is told", func(p metrics.Cluster) bool {
+				return slices.ContainsFunc(p.Events, func(e metrics.Event) bool {
+					return e.Node == "pi3" && e.Text == past[Wipe]
+				})
+			})
+		})
+	}
+}
+
+// With more cards away than the film can do without it waits, says why, and
+// goes on when one returns.
+func TestAFilmWaitsForTheThirdCard(t *testing.T) {
+	r := startLesson(t, "")
+	r.awaitFilm("before the lesson")
+	for _, id := range []string{"pi1", "pi2", "pi3"} {
+		r.act(id, Unplug)
+	}
+	r.await("the film waits", func(p metrics.Cluster) bool {
+		return p.Film != nil && strings.Contains(p.Film.Why, "pi1, pi2, pi3 do not answer") && p.Film.StalledSeconds > 0
+	})
+	r.act("pi2", Plug)
+	r.awaitFilm("with one card back")
+}
+
+func TestAFilmPlaysFromASlowCard(t *testing.T) {
+	r := startLesson(t, "")
+	p := r.await("cards at work", func(p metrics.Cluster) bool {
+		return p.Film != nil && p.Film.CheckedBytes > 0 && working(p) != ""
+	})
+	id := working(p)
+	r.act(id, Slow)
+	r.awaitFilm("from a slow card")
+	r.act(id, Plug)
+	r.awaitCard(id, "after it was slow", wellAgain)
+}
+
+func working(p metrics.Cluster) string {
+	for _, c := range p.Cards {
+		if c.State == metrics.Working {
+			return c.ID
+		}
+	}
+	return ""
+}
+
+func TestWhatALessonCannotDo(t *testing.T) {
+	info, _ := startDemo(t, filepath.Join(t.TempDir(), "demo"))
+	for want, err := range map[string]error{
+		`no card "pi9"`:          info.Act("pi9", Unplug),
+		`"burn": no such action`: info.Act("pi1", "burn"),
+	} {
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%v, want %s", err, want)
+		}
+	}
+	if info.PauseFilm != nil {
+		t.Error("a film can be stopped, and there is none")
+	}
+}
