@@ -39,7 +39,7 @@ func newMonitor() *cobra.Command {
 			if replay != "" {
 				return replayMonitor(cmd.Context(), replay, speed)
 			}
-			return liveMonitor(cmd.Context(), config, record)
+			return liveMonitor(cmd.Context(), config, record, nil)
 		},
 	}
 	flags := cmd.Flags()
@@ -71,27 +71,36 @@ func replayMonitor(ctx context.Context, path string, speed float64) error {
 }
 
 // liveMonitor asks the cluster that config names.
-func liveMonitor(ctx context.Context, config, record string) error {
+func liveMonitor(ctx context.Context, config, record string, keys []monitor.Key) error {
 	c, err := client(config)
 	if err != nil {
 		return err
 	}
-	keep := func(*metrics.Cluster) error { return nil }
-	if record != "" {
-		f, err := os.OpenFile(record, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o666)
-		if err != nil {
-			return err
-		}
-		defer f.Close()
-		keep = monitor.NewRecorder(f).Record
+	keep, end, err := recorder(record)
+	if err != nil {
+		return err
 	}
+	defer end()
 	chosen := &chosenStripe{client: c, asked: make(chan place, 1)}
-	return watch(ctx, monitor.Options{Ask: chosen.ask}, func(ctx context.Context, to chan<- metrics.Cluster) error {
+	opts := monitor.Options{Ask: chosen.ask, Keys: keys}
+	return watch(ctx, opts, func(ctx context.Context, to chan<- metrics.Cluster) error {
 		g, ctx := errgroup.WithContext(ctx)
 		g.Go(func() error { return chosen.follow(ctx) })
 		g.Go(func() error { return pictures(ctx, c, chosen, keep, to) })
 		return g.Wait()
 	})
+}
+
+// recorder keeps pictures in a new file, until end; nowhere without a path.
+func recorder(path string) (keep func(*metrics.Cluster) error, end func() error, err error) {
+	if path == "" {
+		return func(*metrics.Cluster) error { return nil }, func() error { return nil }, nil
+	}
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o666)
+	if err != nil {
+		return nil, nil, err
+	}
+	return monitor.NewRecorder(f).Record, f.Close, nil
 }
 
 // pictures hands on what c sees, with the stripe that was chosen, until ctx

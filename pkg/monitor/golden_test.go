@@ -159,7 +159,8 @@ func past(c *metrics.Cluster) (history []metrics.Cluster) {
 }
 
 var demoKeys = []Key{{Key: "u", Help: "unplug"}, {Key: "f", Help: "freeze"}, {Key: "s", Help: "slow"},
-	{Key: "w", Help: "wipe"}, {Key: "p", Help: "plug in"}}
+	{Key: "w", Help: "wipe"}, {Key: "p", Help: "plug in"},
+	{Key: " ", Help: "film", Explain: "stop the film, or let it go on"}}
 
 // pictures are what the golden files show: each by the number of cards.
 var pictures = map[string]struct {

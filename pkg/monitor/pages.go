@@ -186,7 +186,7 @@ func (p *picture) helpPage(a area) {
 		y++
 	}
 	for _, k := range p.Keys {
-		a.text(1, y, plain, fmt.Sprintf("%-13s %s the chosen card", k.Key, k.Help))
+		a.text(1, y, plain, fmt.Sprintf("%-13s %s", k.name(), k.explain()))
 		y++
 	}
 	if p.Status != "" {

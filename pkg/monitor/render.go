@@ -1,6 +1,7 @@
 package monitor
 
 import (
+	"cmp"
 	"fmt"
 	"strings"
 
@@ -36,10 +37,21 @@ type View struct {
 
 // Key is a key that a demonstration adds.
 type Key struct {
-	Key  string            // as bubbletea names it: "u", "ctrl+x"
-	Help string            // one word
-	Do   func(card string) // called with the selected card; must return at once
+	Key     string            // as bubbletea names it: "u", "ctrl+x"
+	Help    string            // one word
+	Explain string            // for the help page; empty: Help is done to the chosen card
+	Do      func(card string) // called with the selected card; must return at once
 }
+
+// name is what the key is called.
+func (k Key) name() string {
+	if k.Key == " " {
+		return "space"
+	}
+	return k.Key
+}
+
+func (k Key) explain() string { return cmp.Or(k.Explain, k.Help+" the chosen card") }
 
 // Render draws a snapshot: width columns by height lines of plain text, or
 // with terminal colours. It is a pure function, and bears any snapshot.
@@ -125,7 +137,7 @@ func (p *picture) keys(a area) {
 	add := func(key, help string) { parts = append(parts, span{note, key + " " + help}) }
 	for _, k := range p.Keys {
 		if p.Page == CardsPage || p.Page == CardPage {
-			add(k.Key, k.Help)
+			add(k.name(), k.Help)
 		}
 	}
 	if p.Page != CardsPage {
