@@ -17,10 +17,10 @@ declare -A PACKAGES=(
 	[fio]=fio [nbdinfo]=libnbd-bin [nbdfuse]=libnbd-bin [nbdkit]=nbdkit [qemu-io]=qemu-utils
 	[nbd-client]=nbd-client [fusermount3]=fuse3 [qemu-system-x86_64]=qemu-system-x86
 	[busybox]=busybox-static [mkfs.ext4]=e2fsprogs [losetup]=mount [modprobe]=kmod
-	[shellcheck]=shellcheck [gcc]=gcc [chromium]=chromium [node]=nodejs [npm]=npm
+	[shellcheck]=shellcheck [gcc]=gcc [chromium]=chromium [node]=nodejs [npm]=npm [tmux]=tmux
 )
 # The cheap ones first, so that a mistake shows early.
-E2E=(nbdinfo nbdcopy fio tls qemu-io ext4 garbage certificates full-disk web damage takeover failures
+E2E=(nbdinfo nbdcopy fio tls qemu-io ext4 garbage certificates full-disk web demo damage takeover failures
 	crash-gateway crash-nodes crash-all kernel)
 SKIPPED_STATUS=77 # of a script that cannot run here, as automake has it
 

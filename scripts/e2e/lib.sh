@@ -66,6 +66,7 @@ finish() {
 show_logs() {
 	local log text
 	for log in "$DIR"/*.log; do
+		[[ -e $log ]] || continue
 		text=$(if [[ -n ${E2E_VERBOSE:-} ]]; then cat "$log"; else grep -v '"level":"INFO"' "$log" | tail -n 8; fi)
 		[[ -z $text ]] || printf -- '--- %s\n%s\n' "${log##*/}" "$(cut -c 1-400 <<<"$text")" >&2
 	done
