@@ -77,21 +77,20 @@ func newDemo() *cobra.Command {
 
 var (
 	errScript = errors.New("--script needs --headless")
-	errRecord = errors.New("--record needs a terminal, or --headless with --script")
+	errUnseen = errors.New("--play and --record need a terminal, or --headless with --script")
 )
 
 // run chooses how the demo is shown.
 func (o *demoOptions) run(ctx context.Context, out io.Writer) error {
-	onScreen := !o.headless && fits(os.Stdout)
 	switch {
 	case o.script != "" && !o.headless:
 		return errScript
-	case o.script == "" && o.headless && o.record != "" || !o.headless && !onScreen && o.record != "":
-		return errRecord
-	case onScreen:
-		return o.withFilm(func() error { return o.screen(ctx, out) })
 	case o.script != "":
 		return o.withFilm(func() error { return o.lesson(ctx, out) })
+	case !o.headless && fits(os.Stdout):
+		return o.withFilm(func() error { return o.screen(ctx, out) })
+	case o.play != "" || o.record != "":
+		return errUnseen
 	}
 	return o.plain(ctx, out)
 }
