@@ -14,6 +14,10 @@ import (
 // each start makes it anew, as large as the film.
 const filmName = "film"
 
+// filmTail is how much larger the volume is than the film: what is read ahead
+// at its end keeps the cards at work until it begins anew.
+const filmTail = 4 << 20
+
 // takeFilm makes the player, which shows in every picture of the gateway.
 func (d *demo) takeFilm() {
 	if d.opts.Film == nil {
@@ -43,7 +47,7 @@ func (d *demo) filmGeometry() cluster.Geometry {
 	v := d.init.Volume
 	v.Extent = cmp.Or(d.opts.Extent, DefaultDemoExtent)
 	block := int64(v.BlockSize)
-	return v.geometry(Size((d.opts.Film.Size + block - 1) / block * block))
+	return v.geometry(Size((d.opts.Film.Size + filmTail + block - 1) / block * block))
 }
 
 // keeps says what keeps a volume's requests waiting; nothing where it is not

@@ -319,3 +319,23 @@ func TestPauseAndResume(t *testing.T) {
 		r.until(time.Minute, "all nodes are in", r.allIn)
 	})
 }
+
+// A card that froze is out before its heartbeat is late: a resync that began
+// then would fail seconds later.
+func TestANodeThatWentOutIsGivenTimeToBeSilent(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		for name, h := range map[string]*health{
+			"the first time": {},
+			"again and again": {
+				joinedAt: time.Now(), delay: lastDelay, retryAt: time.Now().Add(lastDelay),
+			},
+		} {
+			if h.wentOut(); time.Until(h.retryAt) < settled {
+				t.Errorf("%s: it may be resynced after %v", name, time.Until(h.retryAt))
+			}
+			if name != "the first time" && time.Until(h.retryAt) < lastDelay {
+				t.Errorf("%s: it may be resynced after %v", name, time.Until(h.retryAt))
+			}
+		}
+	})
+}
