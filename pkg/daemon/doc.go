@@ -45,6 +45,14 @@
 // A scrub is asked for and then watched: a client knows its own by the first
 // beginning that is another than before. It goes on when the client goes away.
 //
+// # The demo
+//
+// Demo runs a whole cluster in one process, on files as Init makes them. What a
+// lesson does to a card is done around the card's server, which knows nothing
+// of it: a cable that loses packets (chunkrpc.Cable), a hand on the store that
+// holds requests back, a wipe between two servers. The film is played by a
+// client of the export, as by anybody (package film).
+//
 // # Who may do what
 //
 // NBD has no users: whoever reaches its address may read and write, so the

@@ -1,7 +1,8 @@
 // Package attach is the client's side of NBD: the handshake, and the Linux
 // kernel's own block device /dev/nbdN on top of it. Run attaches a device and
-// watches over it, Detach takes it away, Dial gives a negotiated connection to
-// programs that speak the rest of the protocol themselves.
+// watches over it, Detach takes it away. Dial gives a negotiated connection to
+// programs that speak the rest of the protocol themselves, and Client speaks it for
+// them.
 //
 // # Who does what
 //
