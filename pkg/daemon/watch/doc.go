@@ -17,4 +17,13 @@
 //     wrong, only older.
 //   - A reader that is slow gets fewer pictures, never older ones, and holds up
 //     nobody.
+//
+// # What it costs
+//
+// One monitor costs a chunk server 0.3 % of one core, which uses 0.9 % at rest,
+// and the gateway 0.6 %, which uses 4.2 %, measured with 8 nodes on a
+// machine of two cores (AMD EPYC, virtual), without and with a monitor by turns,
+// twice, 20 s each, from what this prints in hundredths of a second:
+//
+//	awk '{print $14+$15}' /proc/PID/stat; sleep 20; awk '{print $14+$15}' /proc/PID/stat
 package watch
