@@ -36,6 +36,16 @@
 // The logarithm is in integers: floating point differs between processors, and
 // a gateway on another processor must find the same chunks.
 //
+// # Who goes out
+//
+// Detector declares nodes out that are silent. Straggler does so of a node that
+// answers, and takes so long for what clients write that it holds up all: each
+// write waits for its slowest holder. It judges by what a node takes for a whole
+// request and by chunk, against the median of the others, and never of a node
+// without which fewer would be in than a stripe has. A card that is two or three
+// times slower than the others stays: it holds up the writes, and yet its
+// absence would cost more protection than that is worth.
+//
 // # Superblock
 //
 // The superblock is the small record of a volume that every node keeps. Its

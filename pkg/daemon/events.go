@@ -127,7 +127,7 @@ func (k *keeping) take(a slog.Attr) {
 		k.node = a.Value.String()
 	case "volume", "export":
 		k.volume = a.Value.String()
-	case "error", "reason":
+	case "error", "reason", "why":
 		if err := a.Value.Any(); err != nil && err != io.EOF { // that there is none goes without saying
 			k.details += ": " + a.Value.String()
 		}

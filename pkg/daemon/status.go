@@ -64,7 +64,8 @@ type NodeStatus struct {
 	// FreeBytes is what new data may still take.
 	FreeBytes uint64 `json:"free_bytes"`
 	ReadOnly  bool   `json:"read_only"`
-	// Slow says that it answers, but reads go to others because it is late.
+	// Slow says that it answers, but reads go to others because it is late, or
+	// that it went out because its writes were.
 	Slow bool `json:"slow"`
 	// Why says what is wrong, where something is.
 	Why string `json:"why,omitempty"`
@@ -172,9 +173,12 @@ func addSync(nodes []NodeStatus, sb *cluster.Superblock, array *stripe.Status) {
 
 // see adds how an array gets on with the node.
 func (n *NodeStatus) see(array *stripe.Status, at int) {
-	n.Slow = n.Slow || array.Slow[at]
+	n.Slow = n.Slow || array.Slow[at] || array.Crawls[at] != ""
 	if why := array.Unfit[at]; why != nil && n.Why == "" {
 		n.Why = why.Error()
+	}
+	if n.Why == "" {
+		n.Why = array.Crawls[at]
 	}
 }
 

@@ -3,11 +3,13 @@ package daemon
 import (
 	"encoding/json"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 
 	"rozobox/pkg/cluster"
 	"rozobox/pkg/metrics"
+	"rozobox/pkg/stripe"
 )
 
 // The keys are an interface: none of these may go.
@@ -92,6 +94,19 @@ func TestNodeSync(t *testing.T) {
 		}}, nil)
 	}
 	if nodes[0].Sync != "lost" || nodes[1].Sync != "out" || nodes[2].Sync != "in" {
+		t.Errorf("got %+v", nodes)
+	}
+}
+
+// A node that is out and answers says why.
+func TestNodeOutForBeingSlow(t *testing.T) {
+	nodes := []NodeStatus{{ID: "pi1", Sync: "in"}, {ID: "pi2", Sync: "in"}}
+	sb := &cluster.Superblock{Nodes: []cluster.Member{{ID: "pi1", State: cluster.Out}, {ID: "pi2", State: cluster.In}}}
+	addSync(nodes, sb, &stripe.Status{
+		Following: make([]bool, 2), Slow: make([]bool, 2), Unfit: make([]error, 2), Crawls: []string{"it is slow", ""},
+	})
+	want := []NodeStatus{{ID: "pi1", Sync: "out", Slow: true, Why: "it is slow"}, {ID: "pi2", Sync: "in"}}
+	if !slices.Equal(nodes, want) {
 		t.Errorf("got %+v", nodes)
 	}
 }

@@ -42,7 +42,8 @@ type Card struct {
 	Addr  string `json:"addr"`
 	State string `json:"state"`
 	Sync  string `json:"sync"`
-	// Slow: it answers, but reads go to others because it is late.
+	// Slow: it answers, but reads go to others because it is late, or it went
+	// out because its writes were.
 	Slow bool   `json:"slow,omitempty"`
 	Why  string `json:"why,omitempty"` // what is wrong, where something is
 

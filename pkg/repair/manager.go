@@ -160,10 +160,10 @@ func (m *Manager) mend(ctx context.Context, block uint64) {
 // observe takes note of who is out, and reports whether that changed. Then what
 // was rebuilt for others may not be where it belongs now.
 func (m *Manager) observe() (changed bool) {
-	nodes := m.array.Status().Superblock.Nodes
+	status := m.array.Status()
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	for i, node := range nodes {
+	for i, node := range status.Superblock.Nodes {
 		h := m.health[i]
 		if h == nil {
 			h = &health{}
@@ -174,7 +174,7 @@ func (m *Manager) observe() (changed bool) {
 			h.outAt = time.Time{}
 			if isOut {
 				h.outAt = time.Now()
-				h.wentOut()
+				h.wentOut(status.Crawls[i] != "")
 			}
 		}
 	}
@@ -200,17 +200,27 @@ const (
 	// settled is how long after a node went out its heartbeats have shown
 	// whether it answers: twice the default of node_timeout.
 	settled = 2 * time.Second
+
+	// slowDelay is how long a node stays out at least that went out for being
+	// slow: each time it is tried again, it holds up the clients for some
+	// seconds.
+	slowDelay = 30 * time.Second
 )
 
 // wentOut makes a node wait until it is known whether it answers, and longer if
-// it was in for a short time only.
-func (h *health) wentOut() {
+// it was in for a short time only, or is slow.
+func (h *health) wentOut(slow bool) {
 	defer func() { h.retryAt = later(h.retryAt, time.Now().Add(settled)) }()
-	if h.joinedAt.IsZero() || time.Since(h.joinedAt) > steady {
+	brief := !h.joinedAt.IsZero() && time.Since(h.joinedAt) <= steady
+	if !brief {
 		h.delay = 0
-		return
 	}
-	h.postpone()
+	if slow {
+		h.delay = max(h.delay, slowDelay/2)
+	}
+	if brief || slow {
+		h.postpone()
+	}
 }
 
 func later(t, u time.Time) time.Time {

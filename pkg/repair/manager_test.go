@@ -330,12 +330,53 @@ func TestANodeThatWentOutIsGivenTimeToBeSilent(t *testing.T) {
 				joinedAt: time.Now(), delay: lastDelay, retryAt: time.Now().Add(lastDelay),
 			},
 		} {
-			if h.wentOut(); time.Until(h.retryAt) < settled {
+			if h.wentOut(false); time.Until(h.retryAt) < settled {
 				t.Errorf("%s: it may be resynced after %v", name, time.Until(h.retryAt))
 			}
 			if name != "the first time" && time.Until(h.retryAt) < lastDelay {
 				t.Errorf("%s: it may be resynced after %v", name, time.Until(h.retryAt))
 			}
+		}
+	})
+}
+
+// TestSlowNodeDoesNotFlap: a node that takes long for what clients write goes
+// out. It is tried again ever more seldom, and stays in when it is well.
+func TestSlowNodeDoesNotFlap(t *testing.T) {
+	inRig(t, Options{RebuildAfter: time.Hour}, func(r *rig) {
+		r.write(0, blocks, 1)
+		r.links[3].Delay(40 * time.Millisecond)
+		var outs []time.Duration // for how long each time
+		in, went := true, time.Now()
+		work := func(long time.Duration) {
+			for start := time.Now(); time.Since(start) < long; time.Sleep(50 * time.Millisecond) {
+				r.write(7, 8, 1)
+				isIn := r.array.Status().Superblock.Nodes[3].State == cluster.In
+				if in && !isIn {
+					went = time.Now()
+				} else if isIn && !in {
+					outs = append(outs, time.Since(went))
+				}
+				in = isIn
+			}
+		}
+		work(10 * time.Minute)
+		if len(outs) < 3 || len(outs) > 4 {
+			t.Errorf("in ten minutes it was out for %s", outs)
+			return
+		}
+		for i, d := range outs {
+			if least := slowDelay << i; d < least || d > least+5*time.Second {
+				t.Errorf("the %d. time it was out for %s, want %s", i+1, d, least)
+			}
+		}
+		r.links[3].Delay(time.Millisecond)
+		work(lastDelay)
+		if outs = nil; !in {
+			t.Errorf("it is well, and out for %s", time.Since(went))
+		}
+		if work(5 * time.Minute); !in || len(outs) > 0 {
+			t.Errorf("it is well, and was out for %s", outs)
 		}
 	})
 }

@@ -20,6 +20,7 @@
 //	superblock.go  updates of the superblock
 //	heal.go        bring blocks to what their nodes should hold
 //	ward.go        what that asks of the nodes
+//	straggler.go   a node that answers, and yet holds up the writes
 //	stray.go       changes of repair that nobody waits for any more
 //	follow.go      how a node that was out comes back
 //	members.go     giving nodes up

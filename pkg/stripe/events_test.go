@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"log/slog"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -30,9 +31,12 @@ func (d *diary) about(t *testing.T, node string) (messages []string) {
 	defer d.mu.Unlock()
 	lines := json.NewDecoder(&d.text)
 	for lines.More() {
-		var line struct{ Msg, Node, Volume string }
+		var line struct{ Msg, Node, Volume, Why string }
 		if err := lines.Decode(&line); err != nil {
 			t.Fatal(err)
+		}
+		if line.Why != "" {
+			line.Msg += ": " + line.Why
 		}
 		if line.Node == node && line.Volume == "v" {
 			messages = append(messages, line.Msg)
@@ -155,6 +159,35 @@ func TestASlowNodeIsToldFromOneThatWasLateOnce(t *testing.T) {
 		r.links[3].Delay(time.Millisecond)
 		if slow := read(2 * time.Second); !slices.Equal(slow, none) {
 			t.Errorf("n3 is fast again: %v", slow)
+		}
+		r.close(a)
+	})
+}
+
+// A node that holds up the writes goes out, which is told with the reason, once.
+func TestAStragglerIsToldWithTheReason(t *testing.T) {
+	inRig(t, 8, func(r *rig) {
+		var log diary
+		r.opts.Logger = slog.New(slog.NewJSONHandler(&log, nil))
+		a := r.open()
+		write := func(d time.Duration) {
+			for start := time.Now(); time.Since(start) < d; {
+				r.write(a, 5, 1)
+			}
+		}
+		write(time.Second)
+		n := int(a.place.Place(5)[0])
+		r.links[n].Delay(30 * time.Millisecond)
+		write(5 * time.Second)
+		a.mu.Lock()
+		id := a.peers[n].ID
+		a.mu.Unlock()
+		got := log.about(t, string(id))
+		if len(got) != 1 || !strings.HasPrefix(got[0], "node is out: it is slow: writes take it ") {
+			t.Errorf("logged %q", got)
+		}
+		if why := a.Status().Crawls[n]; why == "" {
+			t.Error("the status does not say why it is out")
 		}
 		r.close(a)
 	})

@@ -224,6 +224,7 @@ func (a *Array) admitNode(ctx context.Context, n int) error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	p.blank = chunk.StoreID{}
+	p.writes, p.syncs, p.crawls = cluster.Pace{}, cluster.Pace{}, 0
 	a.ledger.setFollow(n, apart) // it is a holder like any other
 	a.opts.Logger.Info("node is in", "volume", a.sb.Name, "node", p.ID)
 	return nil

@@ -40,6 +40,9 @@ type peer struct {
 	lates    int           // reads of it that were late since one was in time
 	suspect  bool          // reads of it were late, and no heartbeat was answered since
 	strain   float64       // of the last heartbeats, the share before which a read was late
+	writes   cluster.Pace  // how long it takes for what clients write
+	syncs    cluster.Pace  // and to make that durable
+	crawls   float64       // it went out for taking so many times as long as the others; else 0
 	pursuits int           // changes of repair under way
 	strays   int           // of these, what nobody waits for
 
@@ -302,7 +305,12 @@ func (p *peer) awaitBatch(window chan struct{}) []item {
 
 func (p *peer) send(batch []item) {
 	batch, ops := p.operations(batch)
+	if len(batch) == 0 {
+		return
+	}
+	ended := p.timeWrite(len(batch))
 	ack, err := p.write(ops, urgent(batch))
+	ended(err)
 	if err != nil {
 		p.failed(fmt.Errorf("write: %w", err))
 	}
@@ -388,7 +396,9 @@ func (p *peer) sync(list []item, known chunk.InstanceID) error {
 	ctx, cancel := context.WithTimeout(a.life, syncPatience*a.opts.NodeTimeout)
 	defer cancel()
 	term := p.term()
+	ended := p.timeSync(len(list))
 	ack, err := p.Store.Sync(ctx, term)
+	ended(err)
 	if err != nil {
 		p.failed(fmt.Errorf("sync: %w", err))
 	} else if ack.Instance != known {

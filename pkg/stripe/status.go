@@ -9,10 +9,11 @@ import (
 type Status struct {
 	Superblock     *cluster.Superblock // the durable one; do not change it
 	Watermark      chunk.Version
-	Up             []bool  // by node: its last heartbeat was answered
-	Following      []bool  // by node: it is out, and takes part in new writes
-	Slow           []bool  // by node: it answers, but reads go to others because it is late
-	Unfit          []error // by node: why its card cannot be used as it is; nil when it can
+	Up             []bool   // by node: its last heartbeat was answered
+	Following      []bool   // by node: it is out, and takes part in new writes
+	Slow           []bool   // by node: it answers, but reads go to others because it is late
+	Crawls         []string // by node: why it went out although it answers; else empty
+	Unfit          []error  // by node: why its card cannot be used as it is; nil when it can
 	UnsettledBytes int64
 	UnderProtected int    // versions not settled that lack holders
 	Hedged         uint64 // reads that were hedged since the opening
@@ -34,6 +35,7 @@ func (a *Array) Status() Status {
 		s.Up = append(s.Up, p.up)
 		s.Following = append(s.Following, a.ledger.nodes[p.n].follow != apart)
 		s.Slow = append(s.Slow, p.slowLocked())
+		s.Crawls = append(s.Crawls, p.whyCrawlsLocked())
 		s.Unfit = append(s.Unfit, p.whyUnfitLocked())
 	}
 	for _, w := range a.ledger.writes {

@@ -13,9 +13,9 @@ import (
 // so that a closed connection is noticed at once.
 const watchEvery = beatEvery / 4
 
-// watch declares nodes out that the failure detector finds silent.
+// watch declares nodes out that the failure detector finds silent, or slow.
 func (a *Array) watch() {
-	d := &cluster.Detector{Timeout: a.opts.NodeTimeout}
+	d, s := &cluster.Detector{Timeout: a.opts.NodeTimeout}, a.newStraggler()
 	tick := time.NewTicker(watchEvery)
 	defer tick.Stop()
 	for {
@@ -27,6 +27,7 @@ func (a *Array) watch() {
 		if out := a.diagnose(d); len(out) > 0 {
 			a.declareOut(out)
 		}
+		a.watchPace(s)
 	}
 }
 
@@ -72,12 +73,16 @@ func (a *Array) declareOut(nodes []int) {
 
 // tellOut logs what declareOut has recorded of a node.
 func (a *Array) tellOut(n int, before cluster.Member, err error) {
-	sb := a.superblock()
+	a.mu.Lock()
+	sb, slow := a.sb, a.peers[n].whyCrawlsLocked()
+	a.mu.Unlock()
 	log := a.opts.Logger.With("volume", sb.Name, "node", before.ID)
 	switch {
 	case err != nil && !errors.Is(err, context.Canceled):
 		log.Error("declaring a node out", "error", err)
 	case err != nil || sb.Nodes[n] == before:
+	case before.State == cluster.In && slow != "":
+		log.Warn("node is out", "why", slow)
 	case before.State == cluster.In:
 		log.Warn("node is out")
 	default:
