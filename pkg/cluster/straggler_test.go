@@ -132,7 +132,7 @@ func TestStragglerHasALongerQueue(t *testing.T) {
 }
 
 // TestStragglerIsNoReasonToGiveUpProtection: as many nodes stay in as a stripe
-// has, and nobody goes while too few answer.
+// has, and nobody goes while too few answer, or have anything to do.
 func TestStragglerIsNoReasonToGiveUpProtection(t *testing.T) {
 	c := newCrew(times(20, 3))
 	c.sb.Nodes[0].State, c.sb.Nodes[1].State = Out, Out
@@ -145,6 +145,13 @@ func TestStragglerIsNoReasonToGiveUpProtection(t *testing.T) {
 	}
 	if node, _ := c.work(10 * time.Second); node >= 0 {
 		t.Errorf("while three do not answer, node %d goes out", node)
+	}
+	c = newCrew(times(20, 3))
+	for _, n := range []int{0, 4, 5, 6, 7} {
+		c.works[n].Awaited = false
+	}
+	if node, _ := c.work(10 * time.Second); node >= 0 {
+		t.Errorf("compared with two, node %d goes out", node)
 	}
 }
 
