@@ -76,6 +76,14 @@ func (p *Pace) Begin(now time.Duration, chunks, ahead int) *Request {
 // Chunks returns how many are under way.
 func (p *Pace) Chunks() int { return p.chunks }
 
+// Oldest returns for how long the oldest request is under way, 0 for none.
+func (p *Pace) Oldest(now time.Duration) time.Duration {
+	if len(p.underWay) == 0 {
+		return 0
+	}
+	return now - p.underWay[0].began
+}
+
 // End takes note that it has ended. One that failed says nothing of the pace.
 func (p *Pace) End(now time.Duration, r *Request, well bool) {
 	i := slices.Index(p.underWay, r)
@@ -100,7 +108,7 @@ func (p *Pace) measure(now time.Duration) (m measures) {
 	if p.known() {
 		m = p.mean
 	}
-	if len(p.underWay) > 0 && now-p.underWay[0].began > overdue {
+	if p.Oldest(now) > overdue {
 		for i, one := range p.underWay[0].measure(now) {
 			m[i] = max(m[i], one)
 		}

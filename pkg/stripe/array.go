@@ -30,6 +30,7 @@ type Array struct {
 	life   context.Context // ends with Close, or with the term
 	stop   context.CancelFunc
 	tasks  sync.WaitGroup // every goroutine of the array
+	alarm  chan struct{}  // of 1: a connection has closed
 	damage chan uint64    // blocks of which a read met a damaged chunk
 	super  chan struct{}  // a lock that spans I/O: one superblock update at a time
 
@@ -62,7 +63,8 @@ func newArray(opts Options, o *opening) (*Array, error) {
 	a := &Array{
 		opts: opts, volume: o.sb.Volume, geo: o.sb.Geometry, code: code, place: place,
 		epoch: o.epoch, nonce: o.nonce,
-		life: life, stop: stop, super: make(chan struct{}, 1), damage: make(chan uint64, damageQueue),
+		life: life, stop: stop, super: make(chan struct{}, 1),
+		alarm: make(chan struct{}, 1), damage: make(chan uint64, damageQueue),
 		sb: o.sb, ledger: newLedger(o.sb, place, o.watermark), number: o.sb.Number, recovering: true,
 		healing: map[uint64]bool{}, hedges: hedgeBurst, changed: make(chan struct{}),
 	}

@@ -28,6 +28,7 @@ type peer struct {
 
 	work  chan struct{} // of 1: the queue, or up, may have changed
 	dirty chan struct{} // of 1: there may be something to sync
+	doubt chan struct{} // of 1: ask at once whether the node is there
 
 	// Guarded by array.mu:
 	up       bool          // the last heartbeat was answered, by a card that may be used
@@ -51,7 +52,7 @@ type peer struct {
 
 func newPeer(a *Array, n int, o *opening) *peer {
 	p := &peer{array: a, n: n, Node: o.nodes[n],
-		work: make(chan struct{}, 1), dirty: make(chan struct{}, 1)}
+		work: make(chan struct{}, 1), dirty: make(chan struct{}, 1), doubt: make(chan struct{}, 1)}
 	if g, ok := o.grants[n]; ok && g.Store == o.sb.Nodes[n].Store {
 		p.up, p.answered = true, o.granted
 		a.ledger.nodes[n].instance = g.Instance
@@ -107,7 +108,7 @@ func (p *peer) term() chunk.Term {
 	return t
 }
 
-// beatLoop asks every beatEvery whether the term stands.
+// beatLoop asks every beatEvery whether the term stands, and when in doubt.
 func (p *peer) beatLoop() {
 	tick := time.NewTicker(beatEvery)
 	defer tick.Stop()
@@ -117,6 +118,7 @@ func (p *peer) beatLoop() {
 		}
 		select {
 		case <-tick.C:
+		case <-p.doubt:
 		case <-p.array.life.Done():
 			return
 		}
@@ -238,8 +240,11 @@ func (p *peer) failed(err error) {
 	a := p.array
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	p.up = false
-	p.closed = errors.Is(err, chunk.ErrUnavailable) && !errors.Is(err, context.DeadlineExceeded)
+	gone := errors.Is(err, chunk.ErrUnavailable) && !errors.Is(err, context.DeadlineExceeded)
+	if gone && p.up {
+		a.alarmLocked()
+	}
+	p.up, p.closed = false, gone
 	if errors.Is(err, chunk.ErrReadOnly) {
 		p.unfit = &unfit{has: math.MaxUint64, why: err}
 	}

@@ -21,13 +21,42 @@ func (a *Array) watch() {
 	for {
 		select {
 		case <-tick.C:
+		case <-a.alarm:
+			time.Sleep(gather)
 		case <-a.life.Done():
 			return
 		}
+		a.doubt()
 		if out := a.diagnose(d); len(out) > 0 {
 			a.declareOut(out)
 		}
 		a.watchPace(s)
+	}
+}
+
+// gather is how long an alarm waits for others: nodes that are switched off
+// together go out together, by one update of the superblock.
+const gather = 5 * time.Millisecond
+
+// alarmLocked has the others asked at once, when a connection has closed,
+// whether they are still there.
+func (a *Array) alarmLocked() {
+	for _, p := range a.peers {
+		poke(p.doubt)
+	}
+	poke(a.alarm)
+}
+
+// doubt asks nodes whether they are there that are late with what clients wait
+// for: of a node that was killed the kernel tells only who sends it something.
+func (a *Array) doubt() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	now := a.opts.Clock()
+	for _, p := range a.peers {
+		if late := max(p.writes.Oldest(now), p.syncs.Oldest(now)); late > watchEvery && late <= 2*watchEvery {
+			poke(p.doubt)
+		}
 	}
 }
 
@@ -39,6 +68,9 @@ func (a *Array) diagnose(d *cluster.Detector) []int {
 		vitals[i] = cluster.Vital{Answered: p.answered, Closed: p.closed, Unfit: p.unfit != nil}
 	}
 	out := d.Check(a.opts.Clock(), a.sb, vitals)
+	for _, n := range out {
+		a.peers[n].up = false // until it answers: repair must not take it for returned
+	}
 	for i, p := range a.peers {
 		if p.unfit != nil && a.sb.Nodes[i].State == cluster.Out {
 			out = append(out, i) // it is out since even earlier
