@@ -31,3 +31,24 @@ func TestFrozenNodeDoesNotDelayReadsWithoutBudget(t *testing.T) {
 		r.close(a)
 	})
 }
+
+// TestLateReadsDoNotMoveTheDelay: where a tenth of a node's reads are late, they
+// still are late; where all take longer, that becomes usual.
+func TestLateReadsDoNotMoveTheDelay(t *testing.T) {
+	var l latency
+	for i := range 1000 {
+		l.observe(2*time.Millisecond + time.Duration(i%3)*time.Millisecond)
+		if i%10 == 0 {
+			l.observe(100 * time.Millisecond)
+		}
+		if late := l.late(); i > 10 && late > 20*time.Millisecond {
+			t.Fatalf("after %d reads one is late after %s", i, late)
+		}
+	}
+	for range 20 {
+		l.observe(100 * time.Millisecond)
+	}
+	if late := l.late(); late < 100*time.Millisecond {
+		t.Errorf("after twenty of 100 ms, one is late after %s", late)
+	}
+}

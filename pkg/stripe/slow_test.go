@@ -92,6 +92,22 @@ func TestTenthOfOneNodesOperationsDelayed(t *testing.T) {
 	}
 }
 
+// TestTenthOfOneNodesReadsDelayed: a reader that waits for each read is paused
+// no longer than the hedge takes, and the delay before it is not learnt from
+// those that are late.
+func TestTenthOfOneNodesReadsDelayed(t *testing.T) {
+	var longest time.Duration
+	read := func(a *Array, block uint64) error {
+		begin := time.Now()
+		defer func() { longest = max(longest, time.Since(begin)) }()
+		return readOnce(a, block)
+	}
+	load{read, 1}.compare(t, 20*time.Second, illness{late: 10, by: 100 * time.Millisecond}, cluster.In)
+	if longest > 80*time.Millisecond {
+		t.Errorf("longest pause %s", longest)
+	}
+}
+
 // TestStragglerOnWrites: a node takes twenty times as long for each chunk, or
 // does nothing any more, while its heartbeats are fine. It goes out, and writes
 // drop by less than a fifth; an eighth is what its card is worth to a deep queue.
