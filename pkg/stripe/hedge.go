@@ -33,14 +33,14 @@ const (
 
 // latency learns how long a node's reads take, as TCP learns its
 // retransmission timeout (RFC 6298): mean and mean deviation. A read that was
-// late counts as one that was just about to be: a tenth of them does not move
-// the rest, and a node that has become slower is followed in a few steps.
+// late counts as one that was an eighth too late: a tenth of them does not move the
+// rest, and a node that has become slower is followed in a few steps.
 type latency struct {
 	mean, deviation time.Duration
 }
 
 func (l *latency) observe(d time.Duration) {
-	d = min(d, l.late())
+	d = min(d, l.late()+l.late()/8)
 	if l.mean == 0 {
 		l.mean, l.deviation = d, d/2
 		return
