@@ -18,14 +18,17 @@ const watchFor = 5 * time.Second
 // somebody asked about last, as long as somebody watches. While nobody does, a
 // read pays for one look at until.
 type tracing struct {
-	until atomic.Int64  // in nanoseconds since 1970; 0: nobody watches
-	block atomic.Uint64 // the number, from 1 on, of the one that was asked about; 0: none
+	until atomic.Pointer[time.Time] // nil: nobody watches
+	block atomic.Uint64             // the number, from 1 on, of the one that was asked about; 0: none
 	last  atomic.Pointer[trace]
 	asked atomic.Pointer[trace] // of that block
 }
 
 // watch has reads traced from now on, for watchFor.
-func (t *tracing) watch() { t.until.Store(time.Now().Add(watchFor).UnixNano()) }
+func (t *tracing) watch() {
+	until := time.Now().Add(watchFor)
+	t.until.Store(&until)
+}
 
 // about returns the last read of a block, or nil where it is not known.
 func (t *tracing) about(block uint64) (newest *trace) {
@@ -39,11 +42,11 @@ func (t *tracing) about(block uint64) (newest *trace) {
 
 func (t *tracing) watched() bool {
 	until := t.until.Load()
-	if until != 0 && time.Now().UnixNano() > until {
-		t.until.CompareAndSwap(until, 0)
+	if until != nil && time.Now().After(*until) {
+		t.until.CompareAndSwap(until, nil)
 		return false
 	}
-	return until != 0
+	return until != nil
 }
 
 // trace is one read of one block: of several blocks that a client reads at
@@ -113,7 +116,7 @@ func (p *peer) ask(ctx context.Context, gets []chunk.Get) ([]chunk.Chunk, error)
 	var list []*asked
 	begin := time.Now()
 	at, traced := attempt{}, false
-	if p.array.tracing.until.Load() != 0 {
+	if p.array.tracing.until.Load() != nil {
 		if at, traced = ctx.Value(attemptKey{}).(attempt); traced {
 			list = at.note(p.n, gets)
 		}

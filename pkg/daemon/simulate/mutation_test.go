@@ -1,6 +1,7 @@
 package simulate
 
 import (
+	"cmp"
 	"encoding/json"
 	"os"
 	"os/exec"
@@ -15,7 +16,7 @@ const normalSeeds = 300
 
 // mutant is a fault put into the code on purpose: a text replaced in a file.
 type mutant struct {
-	name string
+	name string // or the test that must find it
 	file string // below pkg
 	old  string
 	new  string
@@ -96,6 +97,54 @@ var mutants = []mutant{
 	},
 }
 
+// toldMutants break, for each of the histories that broke other systems, the rule
+// that it defends. None is known for the trim while a node is down: what one rule
+// lets pass there, the next one finds.
+var toldMutants = []mutant{
+	{
+		"TestToldKilledOneByOneAndReturned", "stripe/decode.go",
+		"	case d.have() < d.geo.Data:", "	case d.have() <= d.geo.Data:",
+		nil,
+	},
+	{
+		"TestToldCleanStopThenTwoOthersKilled", "stripe/follow.go",
+		"return a.differences(n, newest, here), a.follows(n)",
+		"_ = a.differences(n, newest, here); return nil, a.follows(n)",
+		&mutant{
+			"what lacks protection is not noticed", "stripe/follow.go",
+			"			if n == cluster.NoHolder || held[at] < version {", "			if held[at] > version {", nil,
+		},
+	},
+	{
+		"TestToldCardReplacedUnderASparseVolume", "stripe/heal.go",
+		"	if w.Spares {\n		w.drop(ctx)", "	if false {\n		w.drop(ctx)",
+		nil,
+	},
+	{
+		"TestToldBitsFlippedInTwoChunksOfEachStripe", "stripe/decode.go",
+		"	if got.State == chunk.Present {\n		if",
+		"	if got.State == chunk.Present || got.State == chunk.Damaged {\n		if",
+		nil,
+	},
+	{
+		"TestToldGatewayRestartedTwentyTimesUnderLoad", "stripe/ledger.go",
+		"	if w.isReplied() || !w.reached(acknowledged, l.writeQuorum) {",
+		"	if w.isReplied() || !w.reached(queued, l.writeQuorum) {",
+		nil,
+	},
+	{
+		"TestToldI5GatewayPausedForAMinute", "chunk/chunktest/memory.go",
+		"	case term.Epoch < v.epoch || term.Nonce != v.nonce:",
+		"	case false:",
+		nil,
+	},
+	{
+		"TestToldLostNodesAndTwoMoreDie", "repair/manager.go",
+		"lacking > 0 {", "lacking > 1<<30 {",
+		nil,
+	},
+}
+
 // askForMutants names the variable of the environment that has TestMutants run.
 const askForMutants = "ROZOBOX_MUTANTS"
 
@@ -107,6 +156,25 @@ func TestMutants(t *testing.T) {
 	}
 	for _, m := range mutants {
 		t.Run(strings.ReplaceAll(m.name, " ", "-"), func(t *testing.T) { m.find(t) })
+	}
+}
+
+// TestToldMutants plays each of the told histories on a program that is broken
+// for it.
+func TestToldMutants(t *testing.T) {
+	if os.Getenv(askForMutants) == "" {
+		t.Skip("a build for each history takes a minute; set " + askForMutants + "=1")
+	}
+	for _, m := range toldMutants {
+		t.Run(m.name, func(t *testing.T) {
+			cmd := exec.CommandContext(t.Context(), m.build(t), "-test.run=^"+m.name+"$", "-test.timeout=5m")
+			out, err := cmd.CombinedOutput()
+			if err == nil {
+				t.Fatal("not found")
+			}
+			_, why, _ := strings.Cut(string(out), "told_test.go:")
+			t.Logf("found: told_test.go:%.300s", strings.TrimSpace(why))
+		})
 	}
 }
 
@@ -129,7 +197,8 @@ func (m mutant) build(t *testing.T) string {
 	dir := t.TempDir()
 	replace := map[string]string{}
 	for each := &m; each != nil; each = each.also {
-		original, text := each.source(t)
+		original := each.original(t)
+		text := each.source(t, cmp.Or(replace[original], original))
 		replace[original] = filepath.Join(dir, filepath.Base(original))
 		write(t, replace[original], []byte(strings.Replace(text, each.old, each.new, 1)))
 	}
@@ -146,13 +215,19 @@ func (m mutant) build(t *testing.T) string {
 	return program
 }
 
-// source returns the file that the fault is in, and its text.
-func (m *mutant) source(t *testing.T) (name, text string) {
+// original returns the file that the fault is in.
+func (m *mutant) original(t *testing.T) string {
 	t.Helper()
 	name, err := filepath.Abs(filepath.Join("../..", filepath.FromSlash(m.file)))
 	if err != nil {
 		t.Fatal(err)
 	}
+	return name
+}
+
+// source returns the text of that file, or of a copy that has other faults.
+func (m *mutant) source(t *testing.T, name string) string {
+	t.Helper()
 	all, err := os.ReadFile(name)
 	if err != nil {
 		t.Fatal(err)
@@ -160,7 +235,7 @@ func (m *mutant) source(t *testing.T) (name, text string) {
 	if strings.Count(string(all), m.old) != 1 {
 		t.Fatalf("%s has not exactly once: %s", m.file, m.old)
 	}
-	return name, string(all)
+	return string(all)
 }
 
 func write(t *testing.T, name string, text []byte) {

@@ -63,9 +63,14 @@ func (s *told) trim(first, end int) {
 	s.must(s.client.flush(s.Context(), g))
 }
 
+// read reads all, by blocks and by sectors: a block is asked of several nodes,
+// a sector of one, which must not be mistaken.
 func (s *told) read() {
 	s.Helper()
 	s.must(s.readAll(s.Context(), s.current()))
+	for i := range sectors {
+		s.must(s.readSectors(s.Context(), s.current(), i, 1))
+	}
 }
 
 // crash takes a node's power, and all that it has not synced.
@@ -130,6 +135,10 @@ func TestToldCleanStopThenTwoOthersKilled(t *testing.T) {
 func TestToldI6TrimWhileANodeIsDown(t *testing.T) {
 	tell(t, 8, func(s *told) {
 		s.write(0, blocks)
+		time.Sleep(time.Second)
+		s.write(0, blocks) // its sync makes durable that W has passed the first
+		time.Sleep(time.Second)
+		s.write(0, 1) // and this one the second: all that the node has is older than its absence
 		s.crash(3)
 		time.Sleep(time.Second)
 		s.trim(4, 28)

@@ -33,6 +33,9 @@ func TestRulesFindViolations(t *testing.T) {
 		{"lengths", "a.go", "package a\n" + strings.Repeat("\n", maxFile), "a.go:501: more than 500"},
 		{"gofmt", "a.go", "package a\n\nvar  a int\n", "a.go:3: not as gofmt"},
 		{"gofmt", "a.go", "package a\n\nvar a int\n", ""},
+		{"clocks", "pkg/stripe/a.go", "package stripe\nimport \"time\"\nvar a = time.Now().UnixNano()\n", "pkg/stripe/a.go:3: UnixNano may"},
+		{"clocks", "pkg/stripe/a.go", "package stripe\nimport \"time\"\nvar a = time.Now()\n", ""},
+		{"clocks", "pkg/daemon/a.go", "package daemon\nimport \"time\"\nvar a = time.Now().Unix()\n", ""},
 	} {
 		check(t, c.rule+" "+c.path, rules[c.rule](mustParse(t, c.path, c.text)), c.want)
 	}

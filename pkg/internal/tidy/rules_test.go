@@ -17,6 +17,7 @@ var rules = map[string]func(*source) []string{
 	"modules": checkModules,
 	"lengths": checkLengths,
 	"gofmt":   checkFormat,
+	"clocks":  checkClocks,
 }
 
 // checkImports holds imports within this module to the table.
@@ -150,5 +151,36 @@ func checkWords(name string, text []byte) (found []string) {
 			}
 		}
 	}
+	return found
+}
+
+// timeless are the packages in which nothing may depend on the wall clock: that
+// of any machine may be set back a year. Differences of time.Now are of a clock
+// that is not set.
+var timeless = []string{
+	"pkg/chunk", "pkg/chunkstore", "pkg/cluster", "pkg/erasure", "pkg/repair", "pkg/stripe", "pkg/volume",
+}
+
+// wallClock are the methods and functions that read it off a time, or make one.
+var wallClock = []string{
+	"Unix", "UnixNano", "UnixMilli", "UnixMicro", "UTC", "Local", "In", "Round", "Date", "Parse",
+	"ModTime", "Format", "AppendFormat", "MarshalBinary", "MarshalText",
+}
+
+// checkClocks finds what could make the time of day matter.
+func checkClocks(s *source) (found []string) {
+	if s.isTest() || !slices.Contains(timeless, s.dir()) {
+		return nil
+	}
+	ast.Inspect(s.syntax, func(n ast.Node) bool {
+		call, ok := n.(*ast.CallExpr)
+		if !ok {
+			return true
+		}
+		if f, ok := call.Fun.(*ast.SelectorExpr); ok && slices.Contains(wallClock, f.Sel.Name) {
+			found = append(found, s.violation(f.Sel.Pos(), "%s may tell the time of day, which may be wrong", f.Sel.Name))
+		}
+		return true
+	})
 	return found
 }
