@@ -8,8 +8,8 @@ import (
 	"rozobox/pkg/chunk"
 )
 
-// rows is how many permutations a volume uses. It is part of the truth on
-// disk and never changes. 4096 spread the chunks of 8 nodes within a few per
+// rows is how many permutations a volume uses at most. It is part of the truth
+// on disk and never changes. 4096 spread the chunks of 8 nodes within a few per
 // cent, take 32 KiB then, and are computed within some milliseconds.
 const rows = 4096
 
@@ -22,6 +22,7 @@ var _ [drawsPerRow - chunk.MaxNodes]struct{} // a draw for each slot
 type Placement struct {
 	extent uint64
 	nodes  int
+	rows   uint64  // that the volume uses
 	table  []uint8 // rows of node indexes
 }
 
@@ -32,14 +33,15 @@ func NewPlacement(volume chunk.VolumeID, nodes []Member, g Geometry) *Placement 
 	p := &Placement{
 		extent: uint64(g.Extent),
 		nodes:  len(nodes),
-		table:  make([]uint8, rows*len(nodes)),
+		rows:   min(rows, (g.Blocks()-1)/uint64(g.Extent)+1),
 	}
+	p.table = make([]uint8, int(p.rows)*len(nodes))
 	candidates := make([]candidate, len(nodes))
 	for i := range candidates {
 		candidates[i] = candidate{index: uint8(i), id: nodes[i].ID,
 			weight: uint64(nodes[i].Weight), seed: seed(volume, nodes[i].ID)}
 	}
-	for row := range uint64(rows) {
+	for row := range p.rows {
 		fill(p.row(row), row, candidates)
 	}
 	return p
@@ -47,10 +49,11 @@ func NewPlacement(volume chunk.VolumeID, nodes []Member, g Geometry) *Placement 
 
 // Place returns the nodes of a block as indexes into the list that the
 // placement was made of: slot i below k+m is the home of chunk i, the rest
-// are spares in order. The slice is shared and must not be changed.
+// are spares in order. The slice is shared and must not be changed. A block
+// beyond the volume has some place too: a node may name any.
 func (p *Placement) Place(block uint64) []uint8 {
 	group := block / p.extent
-	return p.row((group ^ mix(group/rows)) % rows)
+	return p.row((group ^ mix(group/rows)) % rows % p.rows)
 }
 
 func (p *Placement) row(i uint64) []uint8 {

@@ -150,6 +150,25 @@ func TestExtentSharesOneRow(t *testing.T) {
 	}
 }
 
+// A small volume is placed as the beginning of a large one is. A block beyond
+// its end, which a node may well name, must have some place.
+func TestSmallVolumeIsPlacedAsALargeOne(t *testing.T) {
+	g := testGeometry()
+	large := NewPlacement(testVolume, testNodes(8), g)
+	g.Size = 100 * int64(g.BlockSize)
+	small := NewPlacement(testVolume, testNodes(8), g)
+	for block := range g.Blocks() {
+		if got, want := small.Place(block), large.Place(block); !slices.Equal(got, want) {
+			t.Fatalf("block %d: %v, in the large volume %v", block, got, want)
+		}
+	}
+	for _, beyond := range []uint64{100, rows - 1, rows, math.MaxUint64} {
+		if n := len(small.Place(beyond)); n != 8 {
+			t.Errorf("block %d has %d places", beyond, n)
+		}
+	}
+}
+
 // Consecutive groups use every row once; groups a power of two apart must not
 // meet in a few rows, as they would if the row were only group mod rows.
 func TestRowsAreUsedEvenly(t *testing.T) {

@@ -23,6 +23,25 @@ func (m *Memory) Held(volume chunk.VolumeID) []chunk.Entry {
 	return nil
 }
 
+// Damaged lists the blocks of a volume of which chunks are damaged, once for
+// each record that is.
+func (m *Memory) Damaged(volume chunk.VolumeID) (blocks []uint64) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	v := m.live[volume]
+	if v == nil {
+		return nil
+	}
+	for k, recs := range v.chunks {
+		for _, r := range recs {
+			if r.damaged {
+				blocks = append(blocks, k.block)
+			}
+		}
+	}
+	return blocks
+}
+
 // SetCapacity makes new data fail with ErrNoSpace beyond so many payload bytes.
 func (m *Memory) SetCapacity(bytes uint64) {
 	m.mu.Lock()

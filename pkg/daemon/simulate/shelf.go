@@ -266,10 +266,8 @@ func (s *shelf) clock(ahead time.Duration) func() time.Duration {
 func (s *shelf) damaged() map[uint64]int {
 	count := map[uint64]int{}
 	for _, n := range s.nodes {
-		for _, e := range n.store.Held(s.volume) {
-			if e.Damaged {
-				count[e.Block]++
-			}
+		for _, block := range n.store.Damaged(s.volume) {
+			count[block]++
 		}
 	}
 	return count
