@@ -29,10 +29,10 @@ type ClientOptions struct {
 	// it after the Client, and Addr must then be an IP address with a port. Nil
 	// means a UDP socket of the Client's own for each connection.
 	Conn net.PacketConn
+	// Dial is how TLS connects to Addr where it is not nil.
+	Dial func(ctx context.Context, addr string) (net.Conn, error)
 	// Logger is told when the connection comes and goes; nil means silence.
 	Logger *slog.Logger
-
-	dialTCP func(ctx context.Context, addr string) (net.Conn, error) // nil: the system's
 }
 
 // Client is a node across the network. It keeps one connection, dials in the

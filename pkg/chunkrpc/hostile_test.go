@@ -220,7 +220,7 @@ func (r *rig) flood(t *testing.T, config *tls.Config) (begin, end func()) {
 		return begin, func() { transport.Close() }
 	}
 	begin = func() {
-		if tcp, err := r.dial(t.Context(), r.late.addr, r.node.addr); err == nil {
+		if tcp, err := r.Dial(t.Context(), r.late.addr, r.node.addr); err == nil {
 			introduce(t.Context(), tcp, config, join{})
 		}
 	}

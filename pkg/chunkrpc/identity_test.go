@@ -216,7 +216,7 @@ func TestMixedUpCredentialsAreNamed(t *testing.T) {
 		"wrong role here":    gateway,
 		"lack a certificate": {},
 		"the certificate says rozobox://test/gateway/gw": mixed,
-		"credentials: x509": {Certificate: tls.Certificate{Certificate: [][]byte{{1}}}, CA: ca.pool()},
+		"credentials: x509": {Certificate: tls.Certificate{Certificate: [][]byte{{1}}}, CA: ca.Pool()},
 	} {
 		if _, err := Listen(ServerOptions{Addr: "127.0.0.1:0", Credentials: creds}); err == nil ||
 			!strings.Contains(err.Error(), want) {

@@ -21,6 +21,8 @@ type ServerOptions struct {
 	// Conn is listened on instead of Addr where it is not nil, by QUIC. It
 	// stays the caller's, who closes it after Serve has returned.
 	Conn net.PacketConn
+	// Listener is the same for TLS, but is closed by the Server.
+	Listener net.Listener
 	// Cable can be pulled out, in a demonstration; nil: it cannot.
 	Cable *Cable
 	// Credentials are a node's.
@@ -30,8 +32,6 @@ type ServerOptions struct {
 	Store chunk.Store
 	// Logger is told who comes, goes and is refused; nil means silence.
 	Logger *slog.Logger
-
-	tcp net.Listener // nil: the system's, at Addr
 }
 
 // Server lets gateways and monitors of its cluster use a store.

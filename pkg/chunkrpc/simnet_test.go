@@ -8,42 +8,28 @@ import (
 	"testing"
 	"time"
 
-	"github.com/quic-go/quic-go/testutils/simnet"
-
 	"rozobox/pkg/chunk"
 	"rozobox/pkg/chunk/chunktest"
+	"rozobox/pkg/chunkrpc/rpctest"
 )
 
-// network is a simulated one, in which time is that of the bubble. cut lists
-// the hosts whose packets get lost on the way out.
+// network is a simulated one. cut lists the hosts whose packets get lost on the
+// way out.
 type network struct {
-	simnet.PerfectRouter
-	net simnet.Simnet
+	*rpctest.Network
 
-	mu        sync.Mutex // guards the two below
-	cut       map[string]bool
-	listeners map[string]*simListener
+	mu  sync.Mutex // guards cut
+	cut map[string]bool
 }
 
-func newNetwork(t *testing.T) *network {
-	n := &network{cut: make(map[string]bool), listeners: make(map[string]*simListener)}
-	n.net.Router = n
+func newNetwork() *network {
+	n := &network{cut: make(map[string]bool)}
+	n.Network = rpctest.NewNetwork(func(from, _ string) rpctest.Fate {
+		n.mu.Lock()
+		defer n.mu.Unlock()
+		return rpctest.Fate{Lost: n.cut[from]}
+	})
 	return n
-}
-
-// SendPacket implements simnet.Router.
-func (n *network) SendPacket(p simnet.Packet) error {
-	if n.loses(hostOf(p.From)) {
-		return nil
-	}
-	return n.PerfectRouter.SendPacket(p)
-}
-
-// loses tells whether what a host sends gets lost.
-func (n *network) loses(host string) bool {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	return n.cut[host]
 }
 
 // silence loses what the hosts send, or no more.
@@ -61,15 +47,21 @@ type host struct {
 	udp  net.PacketConn
 }
 
-// host returns one at addr, a millisecond from everybody.
 func (n *network) host(t *testing.T, addr string) host {
-	udp, err := net.ResolveUDPAddr("udp", addr)
+	conn, err := n.ListenPacket(addr)
 	if err != nil {
 		t.Fatal(err)
 	}
-	conn := n.net.NewEndpoint(udp, simnet.NodeBiDiLinkSettings{Latency: time.Millisecond})
 	t.Cleanup(func() { conn.Close() })
 	return host{addr, conn}
+}
+
+func (n *network) listen(t *testing.T, addr string) net.Listener {
+	l, err := n.Listen(addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return l
 }
 
 // rig is a node and a gateway in a simulated network.
@@ -93,13 +85,9 @@ const (
 func newRig(t *testing.T, over Transport) *rig {
 	memory := chunktest.NewMemory("pi3")
 	r := &rig{
-		network: newNetwork(t), over: over, ca: newAuthority(t), memory: memory, store: memory,
+		network: newNetwork(), over: over, ca: newAuthority(t), memory: memory, store: memory,
 	}
 	r.node, r.gate, r.late = r.host(t, nodeAddr), r.host(t, gateAddr), r.host(t, lateAddr)
-	if err := r.net.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { r.net.Close() })
 	return r
 }
 
@@ -112,7 +100,7 @@ func (r *rig) options(t *testing.T) ServerOptions {
 		Logger: testLog(t),
 	}
 	if r.over == TLS {
-		opts.tcp = r.listen(t, nodeAddr)
+		opts.Listener = r.listen(t, nodeAddr)
 	}
 	return opts
 }
@@ -123,8 +111,8 @@ func (r *rig) clientOver(t *testing.T, from host, id clientID) *Client {
 	c := newClient(ClientOptions{
 		Node: "pi3", Addr: nodeAddr, Transport: r.over, Conn: from.udp,
 		Credentials: r.ca.gateway(t, "gw"), Logger: testLog(t),
-		dialTCP: func(ctx context.Context, addr string) (net.Conn, error) {
-			return r.dial(ctx, from.addr, addr)
+		Dial: func(ctx context.Context, addr string) (net.Conn, error) {
+			return r.Dial(ctx, from.addr, addr)
 		},
 	}, id)
 	t.Cleanup(func() { c.Close() })
@@ -296,7 +284,7 @@ func TestRestartedNodeResetsOldConnectionsAtOnce(t *testing.T) {
 		<-gone
 		r.memory.Restart()
 		if over == TLS {
-			opts.tcp = r.listen(t, nodeAddr)
+			opts.Listener = r.listen(t, nodeAddr)
 		}
 		serveWith(t, opts)
 		time.Sleep(100 * time.Millisecond) // what was under way gets lost too

@@ -132,7 +132,7 @@ func TestFrozenProcessIsNoticed(t *testing.T) {
 	bubbleTLS(t, func(t *testing.T, r *rig) {
 		server := r.serve(t)
 		creds := r.ca.gateway(t, "gw")
-		tcp, err := r.dial(t.Context(), r.gate.addr, r.node.addr)
+		tcp, err := r.Dial(t.Context(), r.gate.addr, r.node.addr)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -281,7 +281,7 @@ func TestTooManyOpenFilesDoNotStopTheServer(t *testing.T) {
 	}
 	ca := newAuthority(t)
 	s := serveWith(t, ServerOptions{
-		Transport: TLS, tcp: &short{tcp, 2}, Credentials: ca.node(t, "pi3"),
+		Transport: TLS, Listener: &short{tcp, 2}, Credentials: ca.node(t, "pi3"),
 		Store: chunktest.NewMemory("pi3"), Logger: slog.New(slog.DiscardHandler),
 	})
 	within(t, handshakeTimeout, nil, hello(dial(t, s, ca.gateway(t, "gw"))))

@@ -10,7 +10,7 @@ import (
 // dialTLS connects to a node. release comes after the connection's end.
 func (c *Client) dialTLS(ctx context.Context) (conn connection, release func(), err error) {
 	config := c.opts.Credentials.clientTLS(c.node())
-	dial := c.opts.dialTCP
+	dial := c.opts.Dial
 	if dial == nil {
 		dial = dialTCP
 	}

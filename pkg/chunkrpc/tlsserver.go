@@ -38,7 +38,7 @@ var (
 )
 
 func listenTLS(opts ServerOptions, door *door) (listener, error) {
-	tcp, err := opts.tcp, error(nil)
+	tcp, err := opts.Listener, error(nil)
 	if tcp == nil {
 		if tcp, err = opts.Cable.listenTCP(opts.Addr); err != nil {
 			return nil, fmt.Errorf("listen: %w", err)

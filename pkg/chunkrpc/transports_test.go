@@ -74,7 +74,7 @@ func said(err error) (why closure, text string, ok bool) {
 // impostor listens with whatever credentials, and accepts anybody's.
 func impostor(t *testing.T, over Transport, creds Credentials, clients *authority) net.Addr {
 	t.Helper()
-	creds.CA = clients.pool()
+	creds.CA = clients.Pool()
 	if over == QUIC {
 		listener, err := quic.ListenAddr("127.0.0.1:0", creds.serverTLS(), quicConfig())
 		if err != nil {

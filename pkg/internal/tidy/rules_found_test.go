@@ -25,6 +25,8 @@ func TestRulesFindViolations(t *testing.T) {
 		{"imports", "pkg/util/a.go", "package util\n", "pkg/util/a.go:1: package pkg/util is not"},
 		{"modules", "pkg/daemon/a.go", "package daemon\nimport _ \"github.com/quic-go/quic-go/qlog\"\n", "pkg/daemon/a.go:2: only pkg/chunkrpc"},
 		{"modules", "pkg/chunkrpc/a.go", "package chunkrpc\nimport _ \"github.com/quic-go/quic-go/qlog\"\n", ""},
+		{"modules", "pkg/chunkrpc/a.go", "package chunkrpc\nimport _ \"github.com/quic-go/quic-go/testutils/simnet\"\n", "pkg/chunkrpc/a.go:2: only pkg/chunkrpc/rpctest"},
+		{"modules", "pkg/chunkrpc/rpctest/a.go", "package rpctest\nimport _ \"github.com/quic-go/quic-go\"\n", "pkg/chunkrpc/rpctest/a.go:2: only pkg/chunkrpc"},
 		{"modules", "pkg/chunkrpc/a_test.go", "package chunkrpc\nimport _ \"github.com/spf13/cobra\"\n", "pkg/chunkrpc/a_test.go:2"},
 		{"modules", "pkg/stripe/a.go", "package stripe\nimport _ \"golang.org/x/sync/errgroup\"\n", ""},
 		{"modules", "pkg/stripe/a.go", "package stripe\nimport _ \"github.com/quic-go/quic-gopher\"\n", "pkg/stripe/a.go:2: module of"},

@@ -61,13 +61,16 @@ func checkModules(s *source) (found []string) {
 	return found
 }
 
+// ownerOf returns the owner of the smallest part that name belongs to.
 func ownerOf(name string) (owner string, known bool) {
-	for m, owner := range owners {
-		if name == m || strings.HasPrefix(name, m+"/") {
-			return owner, true
+	longest := ""
+	for m := range owners {
+		if (name == m || strings.HasPrefix(name, m+"/")) && len(m) > len(longest) {
+			longest = m
 		}
 	}
-	return "", false
+	owner, known = owners[longest]
+	return owner, known
 }
 
 func checkLengths(s *source) (found []string) {

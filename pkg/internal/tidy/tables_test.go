@@ -24,6 +24,7 @@ var mayImport = map[string][]string{
 	"scripts/crashload":      {"pkg/nbd/attach"},
 	"scripts/webfeed":        {"pkg/monitor/web"},
 	"pkg/chunkrpc":           {contract, "pkg/metrics"},
+	"pkg/chunkrpc/rpctest":   {},
 	"pkg/cluster":            {contract},
 	"pkg/stripe":             {contract, "pkg/cluster", "pkg/erasure", "pkg/metrics"},
 	"pkg/volume":             {"pkg/metrics", "pkg/stripe"},
@@ -34,8 +35,8 @@ var mayImport = map[string][]string{
 		"pkg/metrics/host", "pkg/metrics/prom", "pkg/nbd", "pkg/nbd/attach", "pkg/repair", "pkg/stripe", "pkg/volume"},
 	"pkg/daemon/film":  {"pkg/metrics", "pkg/nbd/attach"},
 	"pkg/daemon/watch": {contract, "pkg/metrics"},
-	"pkg/daemon/simulate": {contract, contract + "/chunktest", "pkg/cluster", "pkg/repair", "pkg/stripe",
-		"pkg/volume"},
+	"pkg/daemon/simulate": {contract, contract + "/chunktest", "pkg/chunkrpc", "pkg/chunkrpc/rpctest",
+		"pkg/cluster", "pkg/repair", "pkg/stripe", "pkg/volume"},
 	"pkg/internal/tidy": {},
 }
 
@@ -43,6 +44,7 @@ var mayImport = map[string][]string{
 // the conformance suite everywhere, and what else stands here.
 var testsMayImport = map[string][]string{
 	"pkg/chunkstore":  {"pkg/chunkstore/crashfs"},
+	"pkg/chunkrpc":    {"pkg/chunkrpc/rpctest"},
 	"pkg/daemon/film": {"pkg/nbd"},               // to serve a film
 	"pkg/volume":      {contract, "pkg/cluster"}, // to set up an array of memory stores
 
@@ -53,22 +55,24 @@ var testsMayImport = map[string][]string{
 var mayImportAll = []string{"pkg/daemon"}
 
 // owners lists the third-party modules, and the one package that may import
-// each; an empty owner stands for everybody.
+// each; an empty owner stands for everybody. A part of a module may have an owner
+// of its own.
 var owners = map[string]string{
-	"github.com/BurntSushi/toml":          "pkg/daemon",
-	"github.com/charmbracelet/bubbletea":  "pkg/monitor",
-	"github.com/charmbracelet/lipgloss":   "pkg/monitor",
-	"github.com/klauspost/reedsolomon":    "pkg/erasure",
-	"github.com/pojntfx/go-nbd":           "pkg/nbd",
-	"github.com/prometheus/client_golang": "pkg/metrics/prom",
-	"github.com/quic-go/quic-go":          "pkg/chunkrpc",
-	"github.com/shirou/gopsutil/v4":       "pkg/metrics/host",
-	"github.com/spf13/cobra":              "cmd/rozobox",
-	"github.com/templexxx/reedsolomon":    "pkg/erasure",
-	"golang.org/x/net":                    "pkg/chunkrpc",
-	"golang.org/x/sync":                   "",
-	"golang.org/x/sys":                    "",
-	"golang.org/x/time":                   "pkg/repair",
+	"github.com/BurntSushi/toml":           "pkg/daemon",
+	"github.com/charmbracelet/bubbletea":   "pkg/monitor",
+	"github.com/charmbracelet/lipgloss":    "pkg/monitor",
+	"github.com/klauspost/reedsolomon":     "pkg/erasure",
+	"github.com/pojntfx/go-nbd":            "pkg/nbd",
+	"github.com/prometheus/client_golang":  "pkg/metrics/prom",
+	"github.com/quic-go/quic-go":           "pkg/chunkrpc",
+	"github.com/quic-go/quic-go/testutils": "pkg/chunkrpc/rpctest",
+	"github.com/shirou/gopsutil/v4":        "pkg/metrics/host",
+	"github.com/spf13/cobra":               "cmd/rozobox",
+	"github.com/templexxx/reedsolomon":     "pkg/erasure",
+	"golang.org/x/net":                     "pkg/chunkrpc",
+	"golang.org/x/sync":                    "",
+	"golang.org/x/sys":                     "",
+	"golang.org/x/time":                    "pkg/repair",
 }
 
 // topLevel has the names that may stand beside the dot files.

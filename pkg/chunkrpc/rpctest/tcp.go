@@ -1,4 +1,4 @@
-package chunkrpc
+package rpctest
 
 import (
 	"context"
@@ -7,21 +7,20 @@ import (
 	"os"
 	"sync"
 	"syscall"
-	"testing"
 	"time"
 )
 
-// What a simulated TCP connection has.
+// What a TCP connection has.
 const (
-	simWindow = 64 << 10               // bytes on their way or not yet read
-	simResend = 100 * time.Millisecond // until what got lost is sent again
-	simDelay  = time.Millisecond
+	window  = 64 << 10               // bytes on their way or not yet read
+	resend  = 100 * time.Millisecond // until what got lost is sent again
+	backlog = 128                    // connections that nobody has accepted yet
 )
 
 // wire is one direction of a TCP connection in a simulated network.
 type wire struct {
-	network *network
-	from    string // the host that sends
+	network  *Network
+	from, to string // the hosts
 
 	mu       sync.Mutex // guards all below
 	news     *sync.Cond // that any of it has changed
@@ -35,8 +34,8 @@ type wire struct {
 	writeBy  time.Time
 }
 
-func newWire(n *network, from string) *wire {
-	w := &wire{network: n, from: from}
+func newWire(n *Network, from, to net.Addr) *wire {
+	w := &wire{network: n, from: hostOf(from), to: hostOf(to)}
 	w.news = sync.NewCond(&w.mu)
 	return w
 }
@@ -47,7 +46,7 @@ func (w *wire) write(p []byte) (n int, err error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for n < len(p) {
-		room := simWindow - len(w.flying) - len(w.here)
+		room := window - len(w.flying) - len(w.here)
 		switch {
 		case w.finished:
 			return n, net.ErrClosed
@@ -61,7 +60,7 @@ func (w *wire) write(p []byte) (n int, err error) {
 			m := min(room, len(p)-n)
 			w.flying = append(w.flying, p[n:n+m]...)
 			n += m
-			time.AfterFunc(simDelay, w.arrive)
+			time.AfterFunc(latency+w.network.fate(w.from, w.to).Delay, w.arrive)
 		}
 	}
 	return n, nil
@@ -69,12 +68,15 @@ func (w *wire) write(p []byte) (n int, err error) {
 
 // arrive hands over what has been sent, unless it got lost.
 func (w *wire) arrive() {
+	fate := w.network.fate(w.from, w.to)
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	defer w.news.Broadcast()
 	switch {
-	case w.network.loses(w.from):
-		time.AfterFunc(simResend, w.arrive)
+	case fate.Lost:
+		time.AfterFunc(resend, w.arrive)
+	case fate.Held:
+		time.AfterFunc(holdFor, w.arrive)
 	case w.gone && len(w.flying) > 0:
 		w.reset = true
 	default:
@@ -112,67 +114,69 @@ func (w *wire) set(change func()) {
 	w.news.Broadcast()
 }
 
-// simTCP is one end of a simulated TCP connection.
-type simTCP struct {
+// tcpConn is one end of a TCP connection.
+type tcpConn struct {
 	in, out       *wire
 	local, remote net.Addr
 }
 
-func (c *simTCP) Read(p []byte) (int, error)  { return c.in.read(p) }
-func (c *simTCP) Write(p []byte) (int, error) { return c.out.write(p) }
-func (c *simTCP) LocalAddr() net.Addr         { return c.local }
-func (c *simTCP) RemoteAddr() net.Addr        { return c.remote }
+func (c *tcpConn) Read(p []byte) (int, error)  { return c.in.read(p) }
+func (c *tcpConn) Write(p []byte) (int, error) { return c.out.write(p) }
+func (c *tcpConn) LocalAddr() net.Addr         { return c.local }
+func (c *tcpConn) RemoteAddr() net.Addr        { return c.remote }
 
-func (c *simTCP) Close() error {
+func (c *tcpConn) Close() error {
 	c.in.set(func() { c.in.gone = true })
 	c.out.set(func() { c.out.finished = true })
-	time.AfterFunc(simDelay, c.out.arrive)
+	time.AfterFunc(latency, c.out.arrive)
 	return nil
 }
 
-func (c *simTCP) SetDeadline(t time.Time) error {
+func (c *tcpConn) SetDeadline(t time.Time) error {
 	c.SetReadDeadline(t)
 	return c.SetWriteDeadline(t)
 }
 
-func (c *simTCP) SetReadDeadline(t time.Time) error {
+func (c *tcpConn) SetReadDeadline(t time.Time) error {
 	c.in.set(func() { c.in.readBy = t })
 	time.AfterFunc(max(0, time.Until(t)), c.in.news.Broadcast)
 	return nil
 }
 
-func (c *simTCP) SetWriteDeadline(t time.Time) error {
+func (c *tcpConn) SetWriteDeadline(t time.Time) error {
 	c.out.set(func() { c.out.writeBy = t })
 	time.AfterFunc(max(0, time.Until(t)), c.out.news.Broadcast)
 	return nil
 }
 
-// simListener is a TCP socket in a simulated network.
-type simListener struct {
-	network *network
+// listener is a TCP socket.
+type listener struct {
+	network *Network
 	addr    net.Addr
 	queue   chan net.Conn
 	once    sync.Once
 	closed  chan struct{}
 }
 
-func (n *network) listen(t testing.TB, addr string) net.Listener {
+// Listen opens a TCP socket at an IP address and port. A newer one takes the
+// place of an older one.
+func (n *Network) Listen(addr string) (net.Listener, error) {
 	tcp, err := net.ResolveTCPAddr("tcp", addr)
 	if err != nil {
-		t.Fatal(err)
+		return nil, err
 	}
-	l := &simListener{
-		network: n, addr: tcp, queue: make(chan net.Conn, 128), closed: make(chan struct{}),
+	l := &listener{
+		network: n, addr: tcp, queue: make(chan net.Conn, backlog), closed: make(chan struct{}),
 	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.listeners[addr] = l
-	return l
+	return l, nil
 }
 
-func (l *simListener) Addr() net.Addr { return l.addr }
+func (l *listener) Addr() net.Addr { return l.addr }
 
-func (l *simListener) Accept() (net.Conn, error) {
+func (l *listener) Accept() (net.Conn, error) {
 	select {
 	case c := <-l.queue:
 		return c, nil
@@ -181,7 +185,7 @@ func (l *simListener) Accept() (net.Conn, error) {
 	}
 }
 
-func (l *simListener) Close() error {
+func (l *listener) Close() error {
 	l.once.Do(func() { close(l.closed) })
 	l.network.mu.Lock()
 	defer l.network.mu.Unlock()
@@ -191,8 +195,8 @@ func (l *simListener) Close() error {
 	return nil
 }
 
-// dial connects a host to a listener.
-func (n *network) dial(ctx context.Context, from, to string) (net.Conn, error) {
+// Dial connects a host to a listener.
+func (n *Network) Dial(ctx context.Context, from, to string) (net.Conn, error) {
 	here, err := net.ResolveTCPAddr("tcp", from)
 	if err != nil {
 		return nil, err
@@ -201,13 +205,13 @@ func (n *network) dial(ctx context.Context, from, to string) (net.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	for wait := 2 * simDelay; ; wait = time.Second {
+	for wait := 2 * latency; ; wait = time.Second {
 		select {
 		case <-time.After(wait):
 		case <-ctx.Done():
 			return nil, context.Cause(ctx)
 		}
-		if !n.loses(hostOf(here)) && !n.loses(hostOf(there)) {
+		if n.passes(here, there) && n.passes(there, here) {
 			break
 		}
 	}
@@ -217,7 +221,12 @@ func (n *network) dial(ctx context.Context, from, to string) (net.Conn, error) {
 	if l == nil {
 		return nil, syscall.ECONNREFUSED
 	}
-	up, down := newWire(n, hostOf(here)), newWire(n, hostOf(there))
-	l.queue <- &simTCP{in: up, out: down, local: there, remote: here}
-	return &simTCP{in: down, out: up, local: here, remote: there}, nil
+	up, down := newWire(n, here, there), newWire(n, there, here)
+	l.queue <- &tcpConn{in: up, out: down, local: there, remote: here}
+	return &tcpConn{in: down, out: up, local: here, remote: there}, nil
+}
+
+func (n *Network) passes(from, to net.Addr) bool {
+	f := n.fate(hostOf(from), hostOf(to))
+	return !f.Lost && !f.Held
 }
