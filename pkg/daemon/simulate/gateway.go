@@ -110,9 +110,12 @@ func describe(sb *cluster.Superblock) string {
 	return text
 }
 
-// kill ends a gateway as a crash does.
+// kill ends a gateway as a crash does, of its process or its machine.
 func (h *history) kill(g *gateway) {
 	h.retire(g)
+	if h.rng.IntN(2) == 0 {
+		h.hush(g.lines)
+	}
 	g.array.Abandon()
 	g.stop()
 	<-g.stopped

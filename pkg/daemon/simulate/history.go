@@ -1,6 +1,7 @@
 package simulate
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"math/rand/v2"
@@ -11,11 +12,16 @@ import (
 	"time"
 
 	"rozobox/pkg/chunk/chunktest"
+	"rozobox/pkg/chunkrpc"
 	"rozobox/pkg/cluster"
 )
 
 // Options are the manner of a history. The zero value of each is a default.
 type Options struct {
+	// Over is the transport between gateway and nodes; empty: none, they meet in
+	// memory.
+	Over chunkrpc.Transport
+
 	// Nodes is how many there are; 0: drawn by the seed, mostly 8.
 	Nodes int
 
@@ -48,6 +54,8 @@ type history struct {
 
 	writeback bool // gateways reply before their nodes do
 
+	found time.Duration // how long it takes to find that a node is well again
+
 	fates   func() chunktest.Fate
 	fateMu  sync.Mutex // guards fateRng
 	fateRng *rand.Rand
@@ -76,6 +84,7 @@ func Run(t *testing.T, seed uint64, opts Options) *Report {
 		defer repeatable(seed)()
 		h := newHistory(seed, opts)
 		h.play(t.Context(), opts)
+		h.fabric.close()
 		report = &Report{
 			Seed: seed, Failures: h.failures, Journal: h.lines,
 			Requests: h.tally, Faults: h.faults, Lossy: h.lossy,
@@ -97,13 +106,17 @@ func newHistory(seed uint64, opts Options) *history {
 		writeback:   seed%5 == 4,
 		fateRng:     rand.New(rand.NewPCG(seed, 2)),
 		stopClients: make(chan struct{}),
+		found:       foundInMemory,
 		tally:       map[string]int{}, faults: map[string]int{},
 	}
 	if rng.IntN(2) == 0 {
 		h.fates = h.drawFate
 	}
-	h.note("seed %d: %d nodes, up to %d ailing at once, strays %v, writeback %v",
-		seed, n, h.limit, h.fates != nil, h.writeback)
+	if opts.Over != "" {
+		h.fabric, h.found = newWired(h.shelf, opts.Over, h.fates), foundOverNetwork
+	}
+	h.note("seed %d: %d nodes over %s, up to %d ailing at once, strays %v, writeback %v",
+		seed, n, cmp.Or(opts.Over, "memory"), h.limit, h.fates != nil, h.writeback)
 	return h
 }
 
@@ -169,12 +182,19 @@ func (h *history) unwell() (n int) {
 	return n
 }
 
+// How long it may take to find that a node is well again. Over a network an
+// attempt to connect may have to end first, and a lost packet be sent again.
+const (
+	foundInMemory    = 2 * time.Second
+	foundOverNetwork = 8 * time.Second
+)
+
 // wasShort reports whether too few nodes were well at any time since began, or
 // shortly before: a node that is well must be found so first.
 func (h *history) wasShort(began time.Time) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	return h.short.After(began.Add(-2 * time.Second))
+	return h.short.After(began.Add(-h.found))
 }
 
 // wasFull is the same for room on the cards, of which a node that ails may tell
@@ -182,7 +202,7 @@ func (h *history) wasShort(began time.Time) bool {
 func (h *history) wasFull(began time.Time) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	return h.full.After(began.Add(-longestAilment - 2*time.Second))
+	return h.full.After(began.Add(-longestAilment - h.found))
 }
 
 func (h *history) count(what string, err error) {

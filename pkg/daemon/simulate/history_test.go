@@ -4,16 +4,19 @@ import (
 	"flag"
 	"os"
 	"testing"
+
+	"rozobox/pkg/chunkrpc"
 )
 
 var (
 	firstSeed = flag.Uint64("seed", 1, "the first seed")
+	over      = flag.String("over", "", "the transport")
 	seedCount = flag.Int("seeds", 3, "how many seeds")
 )
 
 func TestHistories(t *testing.T) {
 	for i := range *seedCount {
-		if !Play(t, os.Stdout, Plan{First: *firstSeed + uint64(i), Seeds: 1}) {
+		if !Play(t, os.Stdout, Plan{First: *firstSeed + uint64(i), Seeds: 1, Over: chunkrpc.Transport(*over)}) {
 			t.FailNow()
 		}
 	}

@@ -5,14 +5,17 @@ import (
 	"io"
 	"strings"
 	"testing"
+
+	"rozobox/pkg/chunkrpc"
 )
 
 // Plan says what to play.
 type Plan struct {
-	First  uint64 // the first seed
-	Seeds  int    // how many
-	Matrix bool   // the crash matrix instead
-	Step   int    // of the matrix: every so many cases; 0: all
+	First  uint64             // the first seed
+	Seeds  int                // how many
+	Over   chunkrpc.Transport // as Options have it
+	Matrix bool               // the crash matrix instead
+	Step   int                // of the matrix: every so many cases; 0: all
 }
 
 // Main plays a plan outside of tests and ends the process: with status 1 when
@@ -35,13 +38,13 @@ func Play(t *testing.T, w io.Writer, plan Plan) bool {
 	}
 	failed := 0
 	for seed := plan.First; seed < plan.First+uint64(plan.Seeds); seed++ {
-		r := Run(t, seed, Options{})
+		r := Run(t, seed, Options{Over: plan.Over})
 		fmt.Fprintln(w, r)
 		if len(r.Failures) > 0 {
 			failed++
 			r.explain(w)
 			fmt.Fprintf(w, "again (goroutines may run in another order, try it several times):\n"+
-				"  go run ./cmd/rozobox simulate --seed %d\n", seed)
+				"  go run ./cmd/rozobox simulate %s--seed %d\n", plan.over(), seed)
 		}
 	}
 	fmt.Fprintf(w, "%d histories, %d failed\n", plan.Seeds, failed)
@@ -63,4 +66,12 @@ func playMatrix(t *testing.T, w io.Writer, plan Plan) bool {
 // explain writes the journal and what went wrong.
 func (r *Report) explain(w io.Writer) {
 	fmt.Fprintf(w, "%s\nFAILED:\n  %s\n", strings.Join(r.Journal, "\n"), strings.Join(r.Failures, "\n  "))
+}
+
+// over returns the flag that plays over the same transport.
+func (p Plan) over() string {
+	if p.Over == "" {
+		return ""
+	}
+	return fmt.Sprintf("--over %s ", p.Over)
 }

@@ -25,6 +25,7 @@ func mishaps() []mishap {
 	return []mishap{
 		{"crash", 20, (*history).crash},
 		{"cut", 10, (*history).cut},
+		{"mute", 5, (*history).mute},
 		{"deaf", 5, (*history).deafen},
 		{"freeze", 10, (*history).freeze},
 		{"slow", 5, (*history).slow},
@@ -93,13 +94,18 @@ func (h *history) ail(i int, x harm, longest time.Duration) {
 func (h *history) crash(context.Context) bool {
 	i, ok := h.victim()
 	if ok {
+		unheard := h.rng.IntN(2) == 0 // its end is: nobody closes its connections
+		dead := harm{cut: true, parted: unheard}
+		h.afflict(i, dead)
 		h.stop(i, loss(h.rng))
-		h.ail(i, harm{cut: true}, []time.Duration{1, longestOutage, longestAilment}[h.rng.IntN(3)])
+		h.ail(i, dead, []time.Duration{1, longestOutage, longestAilment}[h.rng.IntN(3)])
 	}
 	return ok
 }
 
 func (h *history) cut(context.Context) bool { return h.ailOne(harm{parted: true}) }
+
+func (h *history) mute(context.Context) bool { return h.ailOne(harm{mute: true}) }
 
 func (h *history) deafen(context.Context) bool { return h.ailOne(harm{deaf: true}) }
 

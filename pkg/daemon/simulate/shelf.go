@@ -94,8 +94,12 @@ func (w *lineWriter) Write(p []byte) (int, error) {
 
 // harm is what ails a node for a while. It is the same for all gateways.
 type harm struct {
-	cut, parted, deaf, frozen bool // parted: there is no connection, but the node lives
-	slow                      time.Duration
+	cut    bool // it is dead: its connections are closed
+	parted bool // it lives, but nothing passes
+	mute   bool // requests do not arrive
+	deaf   bool // replies do not
+	frozen bool // it does nothing of what has arrived
+	slow   time.Duration
 }
 
 // node is one machine with its card.
@@ -116,20 +120,24 @@ type shelf struct {
 	nodes  []*node
 	volume chunk.VolumeID
 
-	// between, where set, stands between the links to a node and its store.
+	fabric fabric
+
+	// between, where set, stands between the links to a node and its store, in
+	// memory.
 	between func(node int, store chunk.Store) chunk.Store
 
 	calm atomic.Bool // no request is late any more
 
-	mu  sync.Mutex // guards all, all.paused, and harm of nodes
+	mu  sync.Mutex // guards all, what is paused and hushed of it, and harm of nodes
 	all []*lines
 }
 
-// lines are the links of one gateway to all nodes.
+// lines are the ways of one gateway to all nodes.
 type lines struct {
-	links  [][2]*chunktest.Link // to each node, for clients and for the background
-	nodes  []stripe.Node        // the same, as stripe wants them
-	paused bool                 // the gateway is: nothing passes
+	ways   []way
+	nodes  []stripe.Node // what they lead to, as stripe wants them
+	paused bool          // the gateway is: nothing passes
+	hushed bool          // it is dead: nothing of it passes any more
 }
 
 func newShelf(j *journal, n int) *shelf {
@@ -138,52 +146,33 @@ func newShelf(j *journal, n int) *shelf {
 		id := chunk.NodeID(fmt.Sprintf("n%d", i))
 		s.nodes = append(s.nodes, &node{id: id, store: chunktest.NewMemory(id)})
 	}
+	s.fabric = direct{s}
 	return s
 }
 
-// connect makes the links of one gateway. fates may be nil. Nothing is doubled
-// in the background: what clients wrote is sent again until it is acknowledged,
-// and so may come twice; what repair does is sent once, but may be under way for
-// longer than anybody waits.
+// connect makes the ways of one gateway. fates may be nil.
 func (s *shelf) connect(fates func() chunktest.Fate) *lines {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	l := &lines{}
 	for i, n := range s.nodes {
-		var store chunk.Store = n.store
-		if s.between != nil {
-			store = s.between(i, store)
-		}
-		front := &chunktest.Link{Store: store, Fates: fates}
-		back := &chunktest.Link{Store: store, Fates: func() (f chunktest.Fate) {
-			if fates != nil {
-				f = fates()
-				f.Late, f.Again = 3*f.Again, 0
-			}
-			if s.calm.Load() {
-				f.Late = 0
-			}
-			if late := n.late.Load(); late > 0 {
-				f.Late, f.Adrift = time.Duration(late), true
-			}
-			return f
-		}}
-		l.links = append(l.links, [2]*chunktest.Link{front, back})
+		w := s.fabric.connect(i, fates)
+		w.suffer(n.harm)
+		front, back := w.node()
+		l.ways = append(l.ways, w)
 		l.nodes = append(l.nodes, stripe.Node{ID: n.id, Store: front, Background: back})
-		l.apply(i, n.harm)
 	}
 	s.all = append(s.all, l)
 	return l
 }
 
-// disconnect closes the links of a gateway that has ended.
+// disconnect closes the ways of a gateway that has ended.
 func (s *shelf) disconnect(l *lines) {
 	s.mu.Lock()
 	s.all = slices.DeleteFunc(s.all, func(other *lines) bool { return other == l })
 	s.mu.Unlock()
-	for _, pair := range l.links {
-		pair[0].Close()
-		pair[1].Close()
+	for _, w := range l.ways {
+		w.close()
 	}
 }
 
@@ -192,38 +181,28 @@ func (s *shelf) pause(l *lines, paused bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	l.paused = paused
-	for i := range l.links {
-		h := s.nodes[i].harm
-		h.frozen = h.frozen || paused
-		l.apply(i, h)
+	s.applyLocked(l)
+}
+
+// hush loses all that a gateway still says.
+func (s *shelf) hush(l *lines) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	l.hushed = true
+	s.applyLocked(l)
+}
+
+func (s *shelf) applyLocked(l *lines) {
+	for i, n := range s.nodes {
+		l.apply(i, n.harm)
 	}
 }
 
-func (l *lines) apply(n int, h harm) {
-	for _, link := range l.links[n] {
-		h.apply(link, n)
-	}
-}
-
-// apply makes a link feel what ails its node. Each link takes a time of its
-// own, so that messages that are sent together do not arrive together.
-func (h harm) apply(l *chunktest.Link, n int) {
-	l.Delay(time.Millisecond + time.Duration(n)*10*time.Microsecond + h.slow)
-	if !h.cut && !h.parted && !h.frozen && !h.deaf {
-		l.Heal()
-	}
-	if h.cut {
-		l.Cut()
-	}
-	if h.parted {
-		l.Part()
-	}
-	if h.frozen {
-		l.Freeze()
-	}
-	if h.deaf {
-		l.LoseReplies()
-	}
+// apply makes the way to a node feel what ails it, and the gateway.
+func (l *lines) apply(i int, h harm) {
+	h.frozen = h.frozen || l.paused
+	h.parted = h.parted || l.hushed
+	l.ways[i].suffer(h)
 }
 
 // afflict changes what ails a node.
@@ -231,17 +210,20 @@ func (s *shelf) afflict(i int, h harm) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.nodes[i].harm = h
+	s.fabric.suffer(i, h)
 	for _, l := range s.all {
-		if h.cut || h.parted || !l.paused {
-			l.apply(i, h)
-		}
+		l.apply(i, h)
 	}
 }
 
-// stop cuts a node off and takes its power; start it again with afflict.
+// stop takes a node's power, whatever else ails it; start it again with afflict.
 func (s *shelf) stop(i int, lose func(unsynced int) (keep int)) {
-	s.afflict(i, harm{cut: true})
 	n := s.nodes[i]
+	s.mu.Lock()
+	h := n.harm
+	s.mu.Unlock()
+	h.cut = true
+	s.afflict(i, h)
 	unsynced := len(n.store.Unsynced())
 	keep := lose(unsynced)
 	n.store.Crash(keep)
@@ -250,6 +232,8 @@ func (s *shelf) stop(i int, lose func(unsynced int) (keep int)) {
 
 // create makes the volume, over nodes that are all well.
 func (s *shelf) create(ctx context.Context) error {
+	s.calm.Store(true)
+	defer s.calm.Store(false)
 	l := s.connect(nil)
 	defer s.disconnect(l)
 	id, err := stripe.Create(ctx, stripe.Options{Nodes: l.nodes, Clock: s.clock(0)}, "simulated", geometry())
