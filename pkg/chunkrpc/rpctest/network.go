@@ -46,8 +46,10 @@ func NewNetwork(fate func(from, to string) Fate) *Network {
 // packetConn is a UDP socket with the link in front of it.
 type packetConn struct {
 	*simnet.SimConn
-	link simnet.Simnet
-	once sync.Once
+	network *Network
+	link    simnet.Simnet
+	in      simnet.PacketReceiver
+	once    sync.Once
 }
 
 // ListenPacket opens a UDP socket at an IP address and port. A newer one takes
@@ -57,9 +59,14 @@ func (n *Network) ListenPacket(addr string) (net.PacketConn, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &packetConn{link: simnet.Simnet{Router: n}}
+	c := &packetConn{network: n}
+	c.link.Router = c
 	c.SimConn = c.link.NewEndpoint(udp, simnet.NodeBiDiLinkSettings{Latency: latency})
-	return c, c.link.Start()
+	if err := c.link.Start(); err != nil {
+		return nil, err
+	}
+	n.router.AddNode(udp, c.in) // only now: it may have had packets all the time
+	return c, nil
 }
 
 // Close closes the socket, and waits until its link is idle.
@@ -71,21 +78,24 @@ func (c *packetConn) Close() (err error) {
 	return err
 }
 
-// AddNode implements simnet.Router.
-func (n *Network) AddNode(addr net.Addr, receiver simnet.PacketReceiver) {
-	n.router.AddNode(addr, receiver)
-}
+// AddNode implements simnet.Router: what the link brings comes in there.
+func (c *packetConn) AddNode(_ net.Addr, in simnet.PacketReceiver) { c.in = in }
 
 // SendPacket implements simnet.Router.
-func (n *Network) SendPacket(p simnet.Packet) error {
+func (c *packetConn) SendPacket(p simnet.Packet) error {
+	c.network.send(p)
+	return nil
+}
+
+func (n *Network) send(p simnet.Packet) {
 	f := n.fate(hostOf(p.From), hostOf(p.To))
 	arrive := func() { _ = n.router.SendPacket(p) } // if somebody is there
 	switch {
 	case f.Lost:
-		return nil
+		return
 	case f.Held:
-		time.AfterFunc(holdFor, func() { _ = n.SendPacket(p) })
-		return nil
+		time.AfterFunc(holdFor, func() { n.send(p) })
+		return
 	case f.Delay > 0:
 		time.AfterFunc(f.Delay, arrive)
 	default:
@@ -94,7 +104,6 @@ func (n *Network) SendPacket(p simnet.Packet) error {
 	if f.Again > 0 {
 		time.AfterFunc(f.Again, arrive)
 	}
-	return nil
 }
 
 func hostOf(addr net.Addr) string {

@@ -1,15 +1,29 @@
 // Package simulate plays histories of faults against a whole volume, in the
 // time of a synctest bubble, and checks everything that clients see.
 //
-//	clients ── volume ── stripe, repair ──┬── Link ── Memory (n0)
-//	   │         (the real gateway)       ├── Link ── Memory (n1)
+//	clients ── volume ── stripe, repair ──┬── way ── Memory (n0)
+//	   │         (the real gateway)       ├── way ── Memory (n1)
 //	 model                                └── ...
+//
+// # Two forms
+//
+// A way is one of two (fabric.go). In memory it is a Link, which can be cut,
+// frozen, slow, and so on: a history takes a fifth of a second, and what takes
+// effect when is known to the microsecond. Over a network (wired.go) it is the
+// real client of pkg/chunkrpc, packets, and the real server in a process that
+// can die, by QUIC or by TLS. There faults befall the packets, connections are
+// noticed to be gone late or never, addresses are taken over, and answers of
+// the dead arrive. Histories, model and checks are the same. The crash matrix
+// needs to know when a message arrives: it is played in memory only.
+//
+// Bubbles can be begun by tests alone. Main makes one of the process, so that
+// long runs need no go command.
 //
 // # A history
 //
 // A seed decides how many nodes there are, how many may ail at once, and what
 // goes wrong when (mishaps.go; those that aim at one weak moment, aimed.go):
-// nodes crash and forget what they had not synced, links are cut, lose replies,
+// nodes crash and forget what they had not synced, links are cut, fail one way,
 // freeze or crawl, requests arrive late or twice, cards are damaged, full,
 // replaced, or hold an old image, gateways are killed, closed, replaced while
 // they go on, or lose power together with all nodes. Meanwhile clients write,
@@ -38,5 +52,6 @@
 // cards and nodes that are away never exceed m for a stripe together. An image
 // of a card is put back only when the superblock can tell that it is old.
 // Repair's requests are delayed, beyond being given up too, but never doubled: a
-// stream delivers once.
+// stream delivers once. Over a network it is the packets that are doubled, and
+// nothing of that may show.
 package simulate

@@ -2,6 +2,7 @@ package simulate
 
 import (
 	"flag"
+	"math"
 	"os"
 	"testing"
 
@@ -19,6 +20,15 @@ func TestHistories(t *testing.T) {
 		if !Play(t, os.Stdout, Plan{First: *firstSeed + uint64(i), Seeds: 1, Over: chunkrpc.Transport(*over)}) {
 			t.FailNow()
 		}
+	}
+}
+
+// TestMatrixCutsAfterEachMessageAndSync: those to each node count by themselves.
+func TestMatrixCutsAfterEachMessageAndSync(t *testing.T) {
+	const writes, flushes = 4, 2 // of the script
+	r, messages := play(t, crash{cut: math.MaxInt64})
+	if want := int64((writes + flushes) * (data + parity)); len(r.Failures) > 0 || messages < want {
+		t.Errorf("%d messages, want %d; failures %q", messages, want, r.Failures)
 	}
 }
 

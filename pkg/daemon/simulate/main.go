@@ -1,6 +1,7 @@
 package simulate
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"strings"
@@ -16,6 +17,17 @@ type Plan struct {
 	Over   chunkrpc.Transport // as Options have it
 	Matrix bool               // the crash matrix instead
 	Step   int                // of the matrix: every so many cases; 0: all
+}
+
+// Validate reports a plan that cannot be played.
+func (p Plan) Validate() error {
+	if p.Over == "" {
+		return nil
+	}
+	if p.Matrix {
+		return errors.New("the matrix is played in memory only")
+	}
+	return p.Over.Validate()
 }
 
 // Main plays a plan outside of tests and ends the process: with status 1 when
