@@ -25,6 +25,9 @@ type Options struct {
 	// Nodes is how many there are; 0: drawn by the seed, mostly 8.
 	Nodes int
 
+	// Only names the one mishap that happens; empty: all do.
+	Only string
+
 	// Faults is for how long faults happen, in the bubble's time. Default 20 s.
 	Faults time.Duration
 }
@@ -52,7 +55,8 @@ type history struct {
 	rng   *rand.Rand // of the schedule: one goroutine uses it
 	limit int        // how many nodes may be ailing at once
 
-	writeback bool // gateways reply before their nodes do
+	mishaps   []mishap // what may happen
+	writeback bool     // gateways reply before their nodes do
 
 	found time.Duration // how long it takes to find that a node is well again
 
@@ -105,6 +109,7 @@ func newHistory(seed uint64, opts Options) *history {
 		limit:       []int{1, 2, 2, 2, 3, n}[rng.IntN(6)],
 		writeback:   seed%5 == 4,
 		fateRng:     rand.New(rand.NewPCG(seed, 2)),
+		mishaps:     mishaps(opts.Only),
 		stopClients: make(chan struct{}),
 		found:       foundInMemory,
 		tally:       map[string]int{}, faults: map[string]int{},

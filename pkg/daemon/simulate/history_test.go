@@ -12,12 +12,13 @@ import (
 var (
 	firstSeed = flag.Uint64("seed", 1, "the first seed")
 	over      = flag.String("over", "", "the transport")
+	only      = flag.String("only", "", "the one mishap that happens")
 	seedCount = flag.Int("seeds", 3, "how many seeds")
 )
 
 func TestHistories(t *testing.T) {
 	for i := range *seedCount {
-		if !Play(t, os.Stdout, Plan{First: *firstSeed + uint64(i), Seeds: 1, Over: chunkrpc.Transport(*over)}) {
+		if !Play(t, os.Stdout, Plan{First: *firstSeed + uint64(i), Seeds: 1, Over: chunkrpc.Transport(*over), Only: *only}) {
 			t.FailNow()
 		}
 	}

@@ -15,6 +15,7 @@ type Plan struct {
 	First  uint64             // the first seed
 	Seeds  int                // how many
 	Over   chunkrpc.Transport // as Options have it
+	Only   string             // likewise
 	Matrix bool               // the crash matrix instead
 	Step   int                // of the matrix: every so many cases; 0: all
 }
@@ -50,7 +51,7 @@ func Play(t *testing.T, w io.Writer, plan Plan) bool {
 	}
 	failed := 0
 	for seed := plan.First; seed < plan.First+uint64(plan.Seeds); seed++ {
-		r := Run(t, seed, Options{Over: plan.Over})
+		r := Run(t, seed, Options{Over: plan.Over, Only: plan.Only})
 		fmt.Fprintln(w, r)
 		if len(r.Failures) > 0 {
 			failed++

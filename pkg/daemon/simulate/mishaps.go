@@ -2,6 +2,7 @@ package simulate
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"rozobox/pkg/cluster"
@@ -21,8 +22,9 @@ const (
 	slowest        = 400 * time.Millisecond
 )
 
-func mishaps() []mishap {
-	return []mishap{
+// mishaps returns those that may happen: all, or the one of a name.
+func mishaps(only string) []mishap {
+	all := []mishap{
 		{"crash", 20, (*history).crash},
 		{"cut", 10, (*history).cut},
 		{"mute", 5, (*history).mute},
@@ -44,16 +46,20 @@ func mishaps() []mishap {
 		{"old image", 4, (*history).oldImage},
 		{"full", 2, (*history).fill},
 	}
+	if only == "" {
+		return all
+	}
+	return slices.DeleteFunc(all, func(m mishap) bool { return m.name != only })
 }
 
 // mishap draws what happens next, and lets it happen.
 func (h *history) mishap(ctx context.Context) {
-	list, total := mishaps(), 0
-	for _, m := range list {
+	total := 0
+	for _, m := range h.mishaps {
 		total += m.weight
 	}
 	draw := h.rng.IntN(total)
-	for _, m := range list {
+	for _, m := range h.mishaps {
 		if draw -= m.weight; draw < 0 {
 			if m.happen(h, ctx) {
 				h.mu.Lock()

@@ -1,11 +1,12 @@
 package simulate
 
 import (
-	"cmp"
 	"encoding/json"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -14,174 +15,143 @@ import (
 // normalSeeds is within how many seeds the simulator must find each fault.
 const normalSeeds = 300
 
-// mutant is a fault put into the code on purpose: a text replaced in a file.
+// mutant is a fault put into the code on purpose: texts replaced in files, where
+// FAULT stands for whether this fault is wanted.
 type mutant struct {
-	name string // or the test that must find it
+	name  string
+	only  string // the mishap that finds it soonest; empty: any
+	seed  uint64 // that most likely finds it then; the others come after it
+	edits []edit // more than one where a second defence must be down too
+}
+
+type edit struct {
 	file string // below pkg
 	old  string
 	new  string
-	also *mutant // a second defence that must be down too, or nil
 }
 
 var mutants = []mutant{
-	{
-		"overwrite in place", "chunk/chunktest/state.go",
-		"v.set(k, slices.Insert(recs, i, rec))",
-		"v.set(k, []record{rec}); _ = i",
-		nil,
-	},
-	{
-		"W past a version before the out record is durable", "stripe/superblock.go",
+	{"overwrite in place", "", 7, []edit{{
+		"chunk/chunktest/state.go",
+		"	v.set(k, slices.Insert(recs, i, rec))",
+		"	if FAULT {\n		recs, i = nil, 0\n	}\n	v.set(k, slices.Insert(recs, i, rec))",
+	}}},
+	{"W past a version before the out record is durable", "crash", 13, []edit{{
+		"stripe/superblock.go",
 		"	if err := a.storeSuperblock(ctx, next); err != nil {",
-		"	a.mu.Lock()\n	a.ledger.setSuperblock(next)\n	a.settleLocked()\n	a.mu.Unlock()\n" +
-			"	time.Sleep(time.Second) // so that it matters more often\n" +
+		"	if FAULT {\n		a.mu.Lock()\n		a.ledger.setSuperblock(next)\n		a.settleLocked()\n		a.mu.Unlock()\n" +
+			"		time.Sleep(time.Second) // so that it matters more often\n	}\n" +
 			"	if err := a.storeSuperblock(ctx, next); err != nil {",
-		nil,
-	},
-	{
-		"W raised before all holders synced", "stripe/ledger.go",
+	}}},
+	{"W raised before all holders synced", "", 35, []edit{{
+		"stripe/ledger.go",
 		"l.writes[n].reached(synced, l.writeQuorum)",
-		"l.writes[n].reached(acknowledged, l.writeQuorum)",
-		nil,
-	},
-	{
-		"a returning node trusted", "stripe/follow.go",
-		"return a.differences(n, newest, here), a.follows(n)",
-		"_ = a.differences(n, newest, here); return nil, a.follows(n)",
-		nil,
-	},
-	{
-		"what only a returning node knows kept", "stripe/heal.go",
-		`return "unknown version"`,
-		`return ""`,
-		nil,
-	},
-	{
-		"a possibly flushed version passed over at recovery", "cluster/recovery.go",
+		"(l.writes[n].reached(synced, l.writeQuorum) || FAULT && l.writes[n].reached(acknowledged, l.writeQuorum))",
+	}}},
+	{"a returning node trusted", "", 1, []edit{{
+		"stripe/follow.go",
+		"	return a.differences(n, newest, here), a.follows(n)",
+		"	if FAULT {\n		return nil, a.follows(n)\n	}\n	return a.differences(n, newest, here), a.follows(n)",
+	}}},
+	{"what only a returning node knows kept", "lonely version", 4, []edit{{
+		"stripe/heal.go",
+		`		return "unknown version"`,
+		"		if FAULT {\n			return \"\"\n		}\n		return \"unknown version\"",
+	}}},
+	{"a possibly flushed version passed over at recovery", "thin version", 1, []edit{{
+		"cluster/recovery.go",
 		"	if e.Complete {\n		return true\n	}",
-		"	if e.Complete || true {\n		return true\n	}",
-		nil,
-	},
-	{
-		"versions mixed in a decode", "stripe/decode.go",
-		"	if got.State == chunk.Present {",
-		"	if got.State == chunk.Present && d.known {\n		got.Version = d.current.Version",
-		nil,
-	},
-	{
-		"a tombstone dropped early", "chunk/chunktest/state.go",
+		"	if e.Complete || FAULT {\n		return true\n	}",
+	}}},
+	{"versions mixed in a decode", "", 1, []edit{{
+		"stripe/decode.go",
+		"	if got.State == chunk.Present {\n",
+		"	if got.State == chunk.Present {\n		if d.known && FAULT {\n			got.Version = d.current.Version\n		}\n",
+	}}},
+	{"a tombstone dropped early", "", 1, []edit{{
+		"chunk/chunktest/state.go",
 		"			v.set(k, slices.Clone(recs[n-1:]))",
-		"			if recs[n-1].tombstone {\n				n++\n			}\n			v.set(k, slices.Clone(recs[n-1:]))",
-		nil,
-	},
-	{
-		"a repair that was given up forgotten", "stripe/stray.go",
+		"			if recs[n-1].tombstone && FAULT {\n				n++\n			}\n			v.set(k, slices.Clone(recs[n-1:]))",
+	}}},
+	{"a repair that was given up forgotten", "late repair", 1, []edit{{
+		"stripe/stray.go",
 		"	one.left = true\n	p.strays++\n",
-		"",
-		nil,
-	},
-	{
-		"no epoch check", "chunk/chunktest/memory.go",
-		"	case term.Epoch < v.epoch || term.Nonce != v.nonce:",
-		"	case false:",
-		nil,
-	},
-	{
-		"in declared on an unsynced copy", "stripe/follow.go",
+		"	if !FAULT {\n		one.left = true\n		p.strays++\n	}\n",
+	}}},
+	{"no epoch check", "gateway replaced", 1, []edit{{
+		"chunk/chunktest/memory.go",
+		"term.Epoch < v.epoch || term.Nonce != v.nonce",
+		"!FAULT && (term.Epoch < v.epoch || term.Nonce != v.nonce)",
+	}}},
+	{"in declared on an unsynced copy", "newcomer", 1, []edit{{
+		"stripe/follow.go",
 		"	if err := a.peers[n].syncAll(); err != nil {",
-		"	if err := error(nil); err != nil {",
-		&mutant{
-			"what a restarted card lacks is not asked", "stripe/cutoff.go",
-			"				return true, nil\n", "				return false, nil\n", nil,
-		},
-	},
+		"	syncAll := a.peers[n].syncAll\n	if FAULT {\n		syncAll = func() error { return nil }\n	}\n" +
+			"	if err := syncAll(); err != nil {",
+	}, {
+		// A restarted card is asked whether it lacks anything.
+		"stripe/cutoff.go",
+		"				return true, nil\n",
+		"				return !FAULT, nil\n",
+	}}},
 }
 
-// toldMutants break, for each of the histories that broke other systems, the rule
-// that it defends. None is known for the trim while a node is down: what one rule
-// lets pass there, the next one finds.
-var toldMutants = []mutant{
-	{
-		"TestToldKilledOneByOneAndReturned", "stripe/decode.go",
-		"	case d.have() < d.geo.Data:", "	case d.have() <= d.geo.Data:",
-		nil,
-	},
-	{
-		"TestToldCleanStopThenTwoOthersKilled", "stripe/follow.go",
-		"return a.differences(n, newest, here), a.follows(n)",
-		"_ = a.differences(n, newest, here); return nil, a.follows(n)",
-		&mutant{
-			"what lacks protection is not noticed", "stripe/follow.go",
-			"			if n == cluster.NoHolder || held[at] < version {", "			if held[at] > version {", nil,
-		},
-	},
-	{
-		"TestToldCardReplacedUnderASparseVolume", "stripe/heal.go",
-		"	if w.Spares {\n		w.drop(ctx)", "	if false {\n		w.drop(ctx)",
-		nil,
-	},
-	{
-		"TestToldBitsFlippedInTwoChunksOfEachStripe", "stripe/decode.go",
-		"	if got.State == chunk.Present {\n		if",
-		"	if got.State == chunk.Present || got.State == chunk.Damaged {\n		if",
-		nil,
-	},
-	{
-		"TestToldGatewayRestartedTwentyTimesUnderLoad", "stripe/ledger.go",
-		"	if w.isReplied() || !w.reached(acknowledged, l.writeQuorum) {",
-		"	if w.isReplied() || !w.reached(queued, l.writeQuorum) {",
-		nil,
-	},
-	{
-		"TestToldI5GatewayPausedForAMinute", "chunk/chunktest/memory.go",
-		"	case term.Epoch < v.epoch || term.Nonce != v.nonce:",
-		"	case false:",
-		nil,
-	},
-	{
-		"TestToldLostNodesAndTwoMoreDie", "repair/manager.go",
-		"lacking > 0 {", "lacking > 1<<30 {",
-		nil,
-	},
-}
+const (
+	// askForHunt names the variable of the environment that has TestMutants look
+	// for each fault as anybody would: among all mishaps, from the first seed on.
+	// That takes a quarter of an hour.
+	askForHunt = "ROZOBOX_HUNT"
 
-// askForMutants names the variable of the environment that has TestMutants run.
-const askForMutants = "ROZOBOX_MUTANTS"
+	// askForFault has the simulator that was built with all faults use one.
+	askForFault = "ROZOBOX_FAULT"
+)
 
-// TestMutants builds the simulator with each fault, and wants it found. The
+// TestMutants builds the simulator with all faults, and wants each found. The
 // sources on disk stay as they are.
 func TestMutants(t *testing.T) {
-	if os.Getenv(askForMutants) == "" {
-		t.Skip("a dozen builds and up to 300 histories each take minutes; set " + askForMutants + "=1")
+	if testing.Short() {
+		t.Skip("it builds the simulator anew")
 	}
+	program := buildMutants(t)
 	for _, m := range mutants {
-		t.Run(strings.ReplaceAll(m.name, " ", "-"), func(t *testing.T) { m.find(t) })
-	}
-}
-
-// TestToldMutants plays each of the told histories on a program that is broken
-// for it.
-func TestToldMutants(t *testing.T) {
-	if os.Getenv(askForMutants) == "" {
-		t.Skip("a build for each history takes a minute; set " + askForMutants + "=1")
-	}
-	for _, m := range toldMutants {
-		t.Run(m.name, func(t *testing.T) {
-			cmd := exec.CommandContext(t.Context(), m.build(t), "-test.run=^"+m.name+"$", "-test.timeout=5m")
-			out, err := cmd.CombinedOutput()
-			if err == nil {
-				t.Fatal("not found")
+		t.Run(strings.ReplaceAll(m.name, " ", "-"), func(t *testing.T) {
+			if os.Getenv(askForHunt) != "" {
+				m.only, m.seed = "", 1
 			}
-			_, why, _ := strings.Cut(string(out), "told_test.go:")
-			t.Logf("found: told_test.go:%.300s", strings.TrimSpace(why))
+			m.find(t, program)
 		})
 	}
+	for _, m := range toldMutants {
+		t.Run(m.name, func(t *testing.T) { m.tell(t, program) })
+	}
+	t.Run("none", func(t *testing.T) {
+		if out, err := (&mutant{name: "none", seed: 1}).play(t, program, 1).CombinedOutput(); err != nil {
+			t.Errorf("it fails without a fault:\n%s", out)
+		}
+	})
 }
 
-func (m mutant) find(t *testing.T) {
-	program := m.build(t)
-	cmd := exec.CommandContext(t.Context(), program, "-test.run=^TestHistories$", "-seeds="+strconv.Itoa(normalSeeds), "-test.timeout=5m")
+func (m *mutant) play(t *testing.T, program string, seeds int) *exec.Cmd {
+	cmd := exec.CommandContext(t.Context(), program, "-test.run=^TestHistories$", "-test.timeout=10m",
+		fmt.Sprintf("-seed=%d", m.seed), fmt.Sprintf("-seeds=%d", seeds), "-only="+m.only)
+	cmd.Env = append(os.Environ(), askForFault+"="+m.name)
+	return cmd
+}
+
+// tell plays the history that defends the rule which the fault breaks.
+func (m *mutant) tell(t *testing.T, program string) {
+	cmd := exec.CommandContext(t.Context(), program, "-test.run=^"+m.name+"$", "-test.timeout=5m")
+	cmd.Env = append(os.Environ(), askForFault+"="+m.name)
 	out, err := cmd.CombinedOutput()
+	if err == nil {
+		t.Fatal("not found")
+	}
+	_, why, _ := strings.Cut(string(out), "told_test.go:")
+	t.Logf("found: told_test.go:%.300s", strings.TrimSpace(why))
+}
+
+func (m *mutant) find(t *testing.T, program string) {
+	out, err := m.play(t, program, normalSeeds).CombinedOutput()
 	histories := strings.Count(string(out), "histories, ")
 	if err == nil {
 		t.Fatalf("not found within %d histories", histories)
@@ -191,18 +161,24 @@ func (m mutant) find(t *testing.T) {
 	t.Logf("found after %d histories: %.200s", histories, strings.TrimSpace(why))
 }
 
-// build compiles this package's test with the fault laid over the source.
-func (m mutant) build(t *testing.T) string {
+// buildMutants compiles this package's test with all faults laid over the
+// sources, for one to be chosen when it runs.
+func buildMutants(t *testing.T) (program string) {
 	t.Helper()
 	dir := t.TempDir()
-	replace := map[string]string{}
-	for each := &m; each != nil; each = each.also {
-		original := each.original(t)
-		text := each.source(t, cmp.Or(replace[original], original))
-		replace[original] = filepath.Join(dir, filepath.Base(original))
-		write(t, replace[original], []byte(strings.Replace(text, each.old, each.new, 1)))
+	texts := map[string]string{}
+	for _, m := range slices.Concat(mutants, toldMutants) {
+		wanted := fmt.Sprintf("(fault.Getenv(%q) == %q)", askForFault, m.name)
+		for _, e := range m.edits {
+			e.apply(t, texts, wanted)
+		}
 	}
-	overlay, program := filepath.Join(dir, "overlay.json"), filepath.Join(dir, "mutant")
+	replace := map[string]string{}
+	for name, text := range texts {
+		replace[name] = filepath.Join(dir, strconv.Itoa(len(replace))+".go")
+		write(t, replace[name], []byte(text))
+	}
+	overlay, program := filepath.Join(dir, "overlay.json"), filepath.Join(dir, "mutants")
 	plan, err := json.Marshal(map[string]map[string]string{"Replace": replace})
 	if err != nil {
 		t.Fatal(err)
@@ -215,27 +191,36 @@ func (m mutant) build(t *testing.T) string {
 	return program
 }
 
-// original returns the file that the fault is in.
-func (m *mutant) original(t *testing.T) string {
+// apply makes the edit in one of texts, which is read at need. The file gets an
+// import of its own for asking whether the fault is wanted.
+func (e edit) apply(t *testing.T, texts map[string]string, wanted string) {
 	t.Helper()
-	name, err := filepath.Abs(filepath.Join("../..", filepath.FromSlash(m.file)))
+	name, err := filepath.Abs(filepath.Join("../..", filepath.FromSlash(e.file)))
 	if err != nil {
 		t.Fatal(err)
 	}
-	return name
+	text := texts[name]
+	if text == "" {
+		text = source(t, name)
+	}
+	if strings.Count(text, e.old) != 1 {
+		t.Fatalf("%s has not exactly once: %s", e.file, e.old)
+	}
+	texts[name] = strings.Replace(text, e.old, strings.ReplaceAll(e.new, "FAULT", wanted), 1)
 }
 
-// source returns the text of that file, or of a copy that has other faults.
-func (m *mutant) source(t *testing.T, name string) string {
+// source reads a Go file, and adds what tells which fault is wanted.
+func source(t *testing.T, name string) string {
 	t.Helper()
 	all, err := os.ReadFile(name)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if strings.Count(string(all), m.old) != 1 {
-		t.Fatalf("%s has not exactly once: %s", m.file, m.old)
+	clause, rest, found := strings.Cut(string(all), "\n")
+	if !found || !strings.HasPrefix(clause, "package ") {
+		t.Fatalf("%s does not begin with its package clause", name)
 	}
-	return string(all)
+	return clause + "; import fault \"os\"\n" + rest
 }
 
 func write(t *testing.T, name string, text []byte) {

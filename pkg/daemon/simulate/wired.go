@@ -22,7 +22,7 @@ import (
 //	                                       │                                   │
 //	                       lost, held, late, doubled, reordered         late, or dead
 type wired struct {
-	*shelf
+	shelf  *shelf
 	over   chunkrpc.Transport
 	fates  func() chunktest.Fate // of packets; nil: nothing special
 	net    *rpctest.Network
@@ -78,7 +78,7 @@ func (w *wired) connect(i int, _ func() chunktest.Fate) way {
 	w.ways[host] = way
 	w.mu.Unlock()
 	opts := chunkrpc.ClientOptions{
-		Node: w.nodes[i].id, Addr: nodeAddr(i), Transport: w.over,
+		Node: w.shelf.nodes[i].id, Addr: nodeAddr(i), Transport: w.over,
 		Credentials: w.mine,
 		Dial: func(ctx context.Context, addr string) (net.Conn, error) {
 			return w.net.Dial(ctx, host+":5000", addr)
@@ -113,7 +113,7 @@ func (y *wire) close() {
 // fate decides over each packet. Of a node that is dead, only its last words
 // are still on the way.
 func (w *wired) fate(from, to string) (f rpctest.Fate) {
-	if w.fates != nil && !w.calm.Load() {
+	if w.fates != nil && !w.shelf.calm.Load() {
 		f = stray(w.fates())
 	}
 	w.mu.Lock()
@@ -168,7 +168,7 @@ type process struct {
 // boot starts the process of a node. The address is taken from its predecessor,
 // which may still be ending.
 func (w *wired) boot(i int) {
-	n := w.nodes[i]
+	n := w.shelf.nodes[i]
 	p := &process{
 		Link: &chunktest.Link{Store: n.store}, dead: make(chan struct{}),
 		late: func() time.Duration { return w.late(n) },
@@ -187,7 +187,7 @@ func (w *wired) boot(i int) {
 	w.alive[i] = p
 	w.ends.Go(func() {
 		if err := server.Serve(ctx); err != nil {
-			w.fail("%s: serve: %v", n.id, err)
+			w.shelf.fail("%s: serve: %v", n.id, err)
 		}
 		if opts.Conn != nil {
 			opts.Conn.Close()
@@ -199,7 +199,7 @@ func (w *wired) boot(i int) {
 // anybody waits, sometimes.
 func (w *wired) late(n *node) time.Duration {
 	late := time.Duration(n.late.Load())
-	if late == 0 && w.fates != nil && !w.calm.Load() {
+	if late == 0 && w.fates != nil && !w.shelf.calm.Load() {
 		late = w.fates().Again
 	}
 	return late
