@@ -106,6 +106,28 @@ func TestAbandonedReadIsNotTouchedAfterItsReturn(t *testing.T) {
 	}
 }
 
+// A Read is given up while its reply is arriving, and the connection ends before
+// all of that has come: one end is enough for the call.
+func TestConnectionEndsWithinAnAbandonedReply(t *testing.T) {
+	s := newScripted(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	dst := make([]byte, 64<<10)
+	_, abandoned := s.read(ctx, []chunk.Get{{Dst: dst}})
+	h := s.request(t)
+	_, waiting := s.read(t.Context(), []chunk.Get{{Dst: make([]byte, 4)}})
+	s.request(t)
+	present := appendChunks(nil, []chunk.Chunk{{State: chunk.Present, Version: 1}})
+	s.send(replyTo(h, len(present)+len(dst)), present, dst[:len(dst)/2])
+	cancel()
+	if err := <-abandoned; !errors.Is(err, context.Canceled) {
+		t.Errorf("abandoned read: %v", err)
+	}
+	s.far.Close()
+	if err := <-waiting; !errors.Is(err, chunk.ErrUnavailable) {
+		t.Errorf("read that waits at the connection's end: %v", err)
+	}
+}
+
 // A reply that comes for a call that is gone is skipped.
 func TestLateReplyIsSkipped(t *testing.T) {
 	s := newScripted(t)

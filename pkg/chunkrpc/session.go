@@ -245,7 +245,11 @@ func (cs *clientStream) reply(h header) error {
 	err := cs.body(h, c)
 	if err != nil {
 		cs.session.end(err)
-		c.finish(cs.session.unavailable())
+		select {
+		case <-c.done: // it was abandoned; only the rest of its reply is lost
+		default:
+			c.finish(cs.session.unavailable())
+		}
 	}
 	return err
 }
