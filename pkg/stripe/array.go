@@ -209,10 +209,10 @@ func (a *Array) Serving(ctx context.Context) error {
 // enter lets a client's request begin: only while the lease stands, looked at
 // after the request arrived, may the array speak for the volume (I5, I7).
 func (a *Array) enter(ctx context.Context) error {
-	return a.await(ctx, "waiting for a quorum of nodes", func() bool {
-		return a.opts.Clock() < a.leaseUntil
-	})
+	return a.await(ctx, "waiting for a quorum of nodes", a.leasedLocked)
 }
+
+func (a *Array) leasedLocked() bool { return a.opts.Clock() < a.leaseUntil }
 
 // renewLocked computes the lease from when the nodes were asked that have
 // answered since: a quorum of members, each with its recorded card.
@@ -228,7 +228,7 @@ func (a *Array) renewLocked() {
 		return
 	}
 	slices.Sort(asked)
-	held := a.opts.Clock() < a.leaseUntil
+	held := a.leasedLocked()
 	a.leaseUntil = asked[len(asked)-quorum] + a.opts.Lease
 	if !held {
 		a.broadcastLocked()

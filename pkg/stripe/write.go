@@ -103,7 +103,9 @@ func (a *Array) write(ctx context.Context, block uint64, c payload, s space) err
 }
 
 // admit waits for memory and for enough holders, checks that they have room,
-// and enters the write into the ledger. From there on it cannot fail.
+// and enters the write into the ledger. From there on it cannot fail. That may
+// be long after the request was let in, and in writeback mode no node is asked
+// any more before the reply: so the lease must stand now.
 func (a *Array) admit(ctx context.Context, block uint64, c payload, s space) (*write, error) {
 	placed := a.place.Place(block)
 	size := c.memory()
@@ -111,7 +113,7 @@ func (a *Array) admit(ctx context.Context, block uint64, c payload, s space) (*w
 		var w *write
 		full := false
 		err := a.await(ctx, "waiting for enough nodes", func() bool {
-			if a.healing[block] || !a.fitsLocked(size) || !a.enoughHoldersLocked(placed) {
+			if !a.leasedLocked() || a.healing[block] || !a.fitsLocked(size) || !a.enoughHoldersLocked(placed) {
 				return false
 			}
 			if full = s == mayBeFull && !a.roomLocked(placed); !full {

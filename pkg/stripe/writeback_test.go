@@ -1,6 +1,7 @@
 package stripe
 
 import (
+	"errors"
 	"testing"
 	"time"
 )
@@ -50,6 +51,37 @@ func TestWriteback(t *testing.T) {
 		if got := a.Incarnation(); got != 1 {
 			t.Errorf("incarnation %d after the death of one that was not, want 1", got)
 		}
+		r.close(a)
+	})
+}
+
+// TestI7WritebackReplyNeedsTheLeaseStill: a write may wait long for its block,
+// after it was let in. If the lease ends meanwhile, a successor may serve by
+// then, and would not show what is replied to here.
+func TestI7WritebackReplyNeedsTheLeaseStill(t *testing.T) {
+	inRig(t, 8, func(r *rig) {
+		r.opts.Writeback = true
+		a := r.open()
+		release, err := a.quiet(r.Context(), []uint64{1})
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx := r.patience(3 * defaultLease)
+		replied := make(chan error, 1)
+		go func() { replied <- a.WriteBlock(ctx, 1, content(1, 1)) }()
+		time.Sleep(time.Millisecond)
+		for _, l := range r.links {
+			l.Freeze()
+		}
+		time.Sleep(defaultLease)
+		release()
+		if err := <-replied; !errors.Is(err, ErrTooFewNodes) {
+			t.Errorf("a write that waited until the lease had ended: %v", err)
+		}
+		for _, l := range r.links {
+			l.Heal()
+		}
+		r.write(a, 1, 2)
 		r.close(a)
 	})
 }
