@@ -132,7 +132,7 @@ func (h *history) lose(ctx context.Context) bool {
 // replace takes the card of a node for gone while the node is away.
 func (h *history) replace(ctx context.Context) bool {
 	i, ok := h.victim()
-	if !ok || h.current().array.Err() != nil || h.unwell() > 0 {
+	if !ok || h.unwell() > 0 || !h.harmable(h.damaged()) {
 		return false
 	}
 	h.afflict(i, harm{cut: true})
