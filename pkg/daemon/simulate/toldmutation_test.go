@@ -33,6 +33,11 @@ var toldMutants = []mutant{
 		"stripe/ledger.go",
 		"	if w.isReplied() || !w.reached(acknowledged, l.writeQuorum) {",
 		"	if w.isReplied() || !FAULT && !w.reached(acknowledged, l.writeQuorum) {",
+	}, {
+		// So that it matters more often.
+		"stripe/peer.go",
+		"	batch, ops := p.operations(batch)\n",
+		"	if FAULT {\n		time.Sleep(100 * time.Millisecond)\n	}\n	batch, ops := p.operations(batch)\n",
 	}}},
 	{name: "TestToldI5GatewayPausedForAMinute", edits: []edit{{
 		"chunk/chunktest/memory.go",
