@@ -2,7 +2,9 @@ package main
 
 import (
 	"bytes"
+	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -36,14 +38,26 @@ func TestScriptsThatAreNone(t *testing.T) {
 
 // classroom shows pictures that change as a script acts on them.
 type classroom struct {
-	cards  []metrics.Card
 	film   metrics.Film
 	acted  []string
 	pauses int
+
+	mu    sync.Mutex // guards cards
+	cards []metrics.Card
+}
+
+// picture is what there is to be seen.
+func (c *classroom) picture() metrics.Cluster {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	film := c.film
+	return metrics.Cluster{Cards: slices.Clone(c.cards), Film: &film}
 }
 
 func (c *classroom) act(card string, a daemon.Action) error {
 	c.acted = append(c.acted, string(a)+" "+card)
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	for i := range c.cards {
 		if c.cards[i].ID == card && a == daemon.Unplug {
 			c.cards[i].State, c.cards[i].Sync = metrics.Unavailable, metrics.Out
@@ -64,10 +78,8 @@ func (c *classroom) play(t *testing.T, script string) (out string, err error) {
 		go func() {
 			defer close(over)
 			for t.Context().Err() == nil {
-				film := c.film
-				p := metrics.Cluster{Cards: append([]metrics.Card(nil), c.cards...), Film: &film}
 				select {
-				case pictures <- p:
+				case pictures <- c.picture():
 					time.Sleep(100 * time.Millisecond)
 				case over <- true:
 					return
