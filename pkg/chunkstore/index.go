@@ -123,12 +123,16 @@ func (x *index) newest(key uint64, atMost chunk.Version) (entry, bool) {
 	}
 }
 
-// insert adds an entry; there is none of the same identity.
-func (x *index) insert(e entry) {
+// insert adds an entry, or puts it in place of the old one of the same identity.
+func (x *index) insert(e entry) (old entry, replaced bool) {
 	if len(x.pages) == 0 {
 		x.pages = []page{{first: e}}
 	}
 	p, i := x.locate(e)
+	if items := x.pages[p].items; i < len(items) && !e.less(items[i]) {
+		old, items[i] = items[i], e
+		return old, true
+	}
 	if len(x.pages[p].items) == pageMax {
 		x.split(p, p == len(x.pages)-1 && i == pageMax)
 		p, i = x.locate(e)
@@ -141,6 +145,7 @@ func (x *index) insert(e entry) {
 		pg.items = append(make([]entry, 0, n+pageStep), pg.items...)
 	}
 	pg.items = slices.Insert(pg.items, i, e)
+	return entry{}, false
 }
 
 // split makes room in a full page. A page that grows at the end of the volume

@@ -50,13 +50,14 @@ func (v *volume) newestLength(key uint64) uint64 {
 
 // hold puts an entry into the index, in place of one of the same identity.
 func (s *Store) hold(v *volume, e entry) {
-	if old := v.index.find(e); old != nil {
-		s.forget(v, *old)
+	newest, _ := v.index.newest(e.key, ^chunk.Version(0))
+	if !e.loc.has(locDrop) && e.version >= newest.version {
+		v.stored += uint64(e.loc.length()) - uint64(newest.loc.length())
 	}
-	before := v.newestLength(e.key)
-	v.index.insert(e)
-	v.stored += v.newestLength(e.key) - before
 	s.account(v, e, 1)
+	if old, replaced := v.index.insert(e); replaced {
+		s.account(v, old, -1)
+	}
 }
 
 // forget takes an entry out of the index.
