@@ -240,3 +240,13 @@ func BenchmarkNewPlacement(b *testing.B) {
 		})
 	}
 }
+
+func BenchmarkPlace(b *testing.B) {
+	p := NewPlacement(testVolume, testNodes(8), testGeometry())
+	b.ReportAllocs()
+	block := uint64(0)
+	for b.Loop() {
+		p.Place(block)
+		block += 12345
+	}
+}

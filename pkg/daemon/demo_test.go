@@ -2,6 +2,7 @@ package daemon
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/binary"
 	"fmt"
@@ -35,11 +36,12 @@ func startDemoOver(
 }
 
 // startDemoWith fills in what all demos of tests have.
-func startDemoWith(t *testing.T, opts DemoOptions) (info DemoInfo, stop func()) {
+func startDemoWith(t testing.TB, opts DemoOptions) (info DemoInfo, stop func()) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	ready, done := make(chan DemoInfo, 1), make(chan error, 1)
-	opts.Size, opts.NBD, opts.Logger = 8*mib, loopback+":0", slog.New(slog.DiscardHandler)
+	opts.NBD, opts.Logger = loopback+":0", slog.New(slog.DiscardHandler)
+	opts.Size = cmp.Or(opts.Size, 8*mib)
 	opts.Ready = func(info DemoInfo) { ready <- info }
 	go func() { done <- Demo(ctx, opts) }()
 	stop = sync.OnceFunc(func() {
@@ -65,6 +67,14 @@ const (
 	nbdFlush = 3
 )
 
+func requestHeader(command uint16, off, length int) []byte {
+	req := binary.BigEndian.AppendUint32(nil, 0x25609513)
+	req = binary.BigEndian.AppendUint32(req, uint32(command))
+	req = binary.BigEndian.AppendUint64(req, 1) // cookie
+	req = binary.BigEndian.AppendUint64(req, uint64(off))
+	return binary.BigEndian.AppendUint32(req, uint32(length))
+}
+
 // disk is a plain NBD client: one request at a time.
 type disk struct {
 	t    *testing.T
@@ -87,12 +97,7 @@ func openDisk(t *testing.T, info DemoInfo) *disk {
 // do sends a command and returns the n bytes that are read.
 func (d *disk) do(command uint16, off, length int, data []byte) []byte {
 	d.t.Helper()
-	req := binary.BigEndian.AppendUint32(nil, 0x25609513)
-	req = binary.BigEndian.AppendUint32(req, uint32(command))
-	req = binary.BigEndian.AppendUint64(req, 1) // cookie
-	req = binary.BigEndian.AppendUint64(req, uint64(off))
-	req = append(binary.BigEndian.AppendUint32(req, uint32(length)), data...)
-	if _, err := d.conn.Write(req); err != nil {
+	if _, err := d.conn.Write(append(requestHeader(command, off, length), data...)); err != nil {
 		d.t.Fatal(err)
 	}
 	reply := make([]byte, 16)

@@ -319,36 +319,50 @@ func (w wrongLibrary) Encode(shards [][]byte) error {
 	return err
 }
 
-func BenchmarkEncode64KiB(b *testing.B) {
-	c := newCode(b, 4, 2)
-	shards, _ := stripe(rand.New(rand.NewPCG(7, 7)), 4, 2, 16<<10)
-	b.SetBytes(64 << 10)
-	b.ReportAllocs()
-	for b.Loop() {
-		if err := c.Encode(shards); err != nil {
-			b.Fatal(err)
-		}
+// Blocks of the sizes that volumes have, and that small requests need coded.
+var benchmarkSizes = []int{4 << 10, 32 << 10, 128 << 10}
+
+func forBlocks(b *testing.B, run func(b *testing.B, c *Code, shards [][]byte)) {
+	for _, size := range benchmarkSizes {
+		b.Run(fmt.Sprintf("%dKiB", size>>10), func(b *testing.B) {
+			shards, _ := stripe(rand.New(rand.NewPCG(7, 7)), 4, 2, size/4)
+			b.SetBytes(int64(size))
+			b.ReportAllocs()
+			run(b, newCode(b, 4, 2), shards)
+		})
 	}
 }
 
-func BenchmarkReconstruct64KiB(b *testing.B) {
-	for _, want := range [][]int{{0}, {0, 3}, {1, 5}} {
-		b.Run(fmt.Sprint(want), func(b *testing.B) {
-			c := newCode(b, 4, 2)
-			shards, _ := stripe(rand.New(rand.NewPCG(8, 8)), 4, 2, 16<<10)
-			var have []int
-			for i := range shards {
-				if !slices.Contains(want, i) {
-					have = append(have, i)
-				}
+func BenchmarkEncode(b *testing.B) {
+	forBlocks(b, func(b *testing.B, c *Code, shards [][]byte) {
+		for b.Loop() {
+			if err := c.Encode(shards); err != nil {
+				b.Fatal(err)
 			}
-			b.SetBytes(64 << 10)
-			b.ReportAllocs()
-			for b.Loop() {
-				if err := c.Reconstruct(shards, have, want); err != nil {
-					b.Fatal(err)
+		}
+	})
+}
+
+func TestEncodeDoesNotAllocate(t *testing.T) {
+	c := newCode(t, 4, 2)
+	shards, _ := stripe(rand.New(rand.NewPCG(7, 7)), 4, 2, 8<<10)
+	if n := testing.AllocsPerRun(100, func() { c.Encode(shards) }); n != 0 {
+		t.Errorf("%v allocations, want none", n)
+	}
+}
+
+// BenchmarkReconstruct computes one data chunk of a block, or two.
+func BenchmarkReconstruct(b *testing.B) {
+	for _, want := range [][]int{{0}, {0, 3}} {
+		b.Run(fmt.Sprint(len(want)), func(b *testing.B) {
+			have := slices.DeleteFunc([]int{0, 1, 2, 3, 4, 5}, func(i int) bool { return slices.Contains(want, i) })
+			forBlocks(b, func(b *testing.B, c *Code, shards [][]byte) {
+				for b.Loop() {
+					if err := c.Reconstruct(shards, have, want); err != nil {
+						b.Fatal(err)
+					}
 				}
-			}
+			})
 		})
 	}
 }
