@@ -5,6 +5,7 @@
 # process. Everything runs on this machine, so all of it shares its cores.
 #
 #   scripts/bench.sh --failures ...    what failures cost: see bench-failures.sh
+#   scripts/bench.sh --compare REV ... this tree against another: see bench-compare.sh
 #   scripts/bench.sh [--time SECONDS] [--size SIZE] [--block-size SIZE]... [--only WORKLOAD]...
 #
 #   --time        seconds for each workload (10)
@@ -122,5 +123,8 @@ main() {
 	for block_size in "${BLOCK_SIZES[@]}"; do bench_rozobox "$block_size"; done
 }
 
-if [[ ${1:-} == --failures ]]; then exec "$ROOT/scripts/bench-failures.sh" "${@:2}"; fi
-main "$@"
+case ${1:-} in
+--failures) exec "$ROOT/scripts/bench-failures.sh" "${@:2}" ;;
+--compare) source "$ROOT/scripts/bench-compare.sh" ;;
+*) main "$@" ;;
+esac

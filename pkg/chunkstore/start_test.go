@@ -12,6 +12,9 @@ import (
 // clean stop and after a kill that left the last segment open. TMPDIR says on
 // which file system: it needs 4.5 GB.
 func BenchmarkStart(b *testing.B) {
+	if testing.Short() {
+		b.Skip("it writes 4.5 GB")
+	}
 	opts := chunkstore.Options{Dir: b.TempDir(), Node: "pi1", Capacity: 16 << 30}
 	fillMillion(b, opts)
 	b.Run("clean", func(b *testing.B) {
