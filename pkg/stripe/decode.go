@@ -199,7 +199,16 @@ func (d *decoding) into(a *Array, s *span, off int) error {
 		return fmt.Errorf("read block %d version %s: %d of %d chunks: %w",
 			s.block, d.current.Version, d.have(), d.geo.Data, ErrUnreadable)
 	}
-	shards := d.shards[d.current.Version]
+	if err := a.fill(s, d.shards[d.current.Version], off); err != nil {
+		return err
+	}
+	s.show(d.current)
+	return nil
+}
+
+// fill writes the parts of a span from k shards of one version, which are of
+// the range of their chunks that begins at off.
+func (a *Array) fill(s *span, shards [][]byte, off int) error {
 	for i := range s.parts {
 		p := &s.parts[i]
 		if err := a.restore(shards, int(p.index)); err != nil {
@@ -207,7 +216,6 @@ func (d *decoding) into(a *Array, s *span, off int) error {
 		}
 		copy(p.dst, shards[p.index][p.off-off:])
 	}
-	s.show(d.current)
 	return nil
 }
 

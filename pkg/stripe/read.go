@@ -20,7 +20,9 @@ type span struct {
 	block  uint64
 	lo, hi int    // within the block
 	dst    []byte // hi-lo bytes
-	parts  []part
+	parts  []part // what is wanted, by chunk
+	asked  []part // what homes are asked for: the parts, or, if coded, k chunks that tell them
+	coded  bool
 
 	// Of a block whose newest version is a patch:
 	base    chunk.Version // what the nodes are asked for; 0 means the newest
@@ -30,7 +32,7 @@ type span struct {
 	version  chunk.Version // what was read; 0 where that is zeroes
 }
 
-// part is the part of a span that falls into one data chunk.
+// part is a range of one chunk.
 type part struct {
 	index uint8
 	off   int
@@ -82,6 +84,7 @@ func (a *Array) newSpan(block uint64, lo int, dst []byte) *span {
 		s.parts = append(s.parts, part{index: uint8(at / chunkSize), off: off, dst: dst[:n]})
 		dst, at = dst[n:], at+n
 	}
+	s.asked = s.parts
 	return s
 }
 
@@ -114,8 +117,9 @@ func (a *Array) unreplied(block uint64) *write {
 	return nil
 }
 
-// readSpans reads each data chunk from its home, one request a node, and what
-// that does not give, or gives late, from any k chunks.
+// readSpans reads each data chunk from its home, one request a node. Where a home
+// cannot be asked it reads k chunks from others, in the same requests. What all
+// that does not give, or gives late, it decodes from any k chunks.
 func (a *Array) readSpans(ctx context.Context, spans []*span) error {
 	ctx, trace := a.trace(ctx, spans)
 	fetches := a.plan(spans)
@@ -125,7 +129,7 @@ func (a *Array) readSpans(ctx context.Context, spans []*span) error {
 	decoded := a.collect(ctx, spans, fetches)
 	var rest []*span
 	for _, s := range spans {
-		if decoded[s] || s.settle() {
+		if decoded[s] || a.given(s) {
 			continue
 		}
 		rest = append(rest, s)
@@ -159,7 +163,7 @@ type wanted struct {
 
 // plan serves from memory what is not settled, and sorts the rest by the node
 // to ask. Parts whose home is not in, does not answer or is under suspicion
-// fail here.
+// fail here, where too few others can be asked.
 func (a *Array) plan(spans []*span) (fetches []*fetch) {
 	byNode := make([]*fetch, len(a.peers))
 	a.mu.Lock()
@@ -170,8 +174,9 @@ func (a *Array) plan(spans []*span) (fetches []*fetch) {
 			continue
 		}
 		placed := a.place.Place(s.block)
-		for j := range s.parts {
-			p := &s.parts[j]
+		a.chooseLocked(s, placed)
+		for j := range s.asked {
+			p := &s.asked[j]
 			home := a.peers[placed[p.index]]
 			if !home.readableLocked() {
 				p.err = chunk.ErrUnavailable
@@ -187,6 +192,36 @@ func (a *Array) plan(spans []*span) (fetches []*fetch) {
 		}
 	}
 	return fetches
+}
+
+// chooseLocked has k other chunks asked for where not all homes of the parts
+// can be asked, data before parity.
+func (a *Array) chooseLocked(s *span, placed []uint8) {
+	away := func(p part) bool { return !a.peers[placed[p.index]].readableLocked() }
+	if !slices.ContainsFunc(s.parts, away) {
+		return
+	}
+	off, n := s.chunkRange(a.geo.ChunkSize())
+	var others []part
+	for i := range a.geo.Width() {
+		if p := (part{index: uint8(i), off: off}); len(others) < a.geo.Data && !away(p) {
+			p.dst = make([]byte, n)
+			others = append(others, p)
+		}
+	}
+	if len(others) == a.geo.Data {
+		s.asked, s.coded = others, true
+	}
+}
+
+// restoreParts decodes the parts from other chunks that homes have given.
+func (a *Array) restoreParts(s *span) error {
+	shards := make([][]byte, a.geo.Width())
+	for _, p := range s.asked {
+		shards[p.index] = p.dst
+	}
+	a.degraded.Add(1)
+	return a.fill(s, shards, s.asked[0].off)
 }
 
 // readableLocked reports whether the node is asked first for its chunks.
@@ -260,21 +295,24 @@ func (p *peer) readParts(ctx context.Context, parts []wanted) {
 	}
 }
 
-// settle reports whether the homes have given the span: all chunks of one
+// given reports whether the homes have given the span: all chunks of one
 // version, that which the patches change if there are any, or zeroes.
-func (s *span) settle() bool {
+func (a *Array) given(s *span) bool {
 	if s.recalled {
 		return true
 	}
-	want := s.parts[0].got
+	want := s.asked[0].got
 	if s.base != 0 {
 		want = chunk.Chunk{Version: s.base, State: chunk.Present}
 	}
-	for i := range s.parts {
-		p := &s.parts[i]
+	for i := range s.asked {
+		p := &s.asked[i]
 		if p.err != nil || p.got != want || p.got.State == chunk.Damaged {
 			return false
 		}
+	}
+	if s.coded && want.State == chunk.Present && a.restoreParts(s) != nil {
+		return false
 	}
 	s.show(want)
 	return true
@@ -294,7 +332,7 @@ func (s *span) show(got chunk.Chunk) {
 
 // damaged reports whether a home told of damage.
 func (s *span) damaged() bool {
-	return slices.ContainsFunc(s.parts, func(p part) bool {
+	return slices.ContainsFunc(s.asked, func(p part) bool {
 		return p.err == nil && p.got.State == chunk.Damaged
 	})
 }

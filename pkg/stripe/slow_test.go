@@ -1,6 +1,7 @@
 package stripe
 
 import (
+	"bytes"
 	"context"
 	"math/rand/v2"
 	"sync"
@@ -214,4 +215,52 @@ func (l load) put(r *rig, a *Array, long time.Duration) int {
 	}
 	group.Wait()
 	return int(count.Load())
+}
+
+// counted counts what is asked of a store.
+type counted struct {
+	chunk.Store
+	reads, chunks *atomic.Int64
+}
+
+func (c counted) Read(ctx context.Context, term chunk.Term, gets []chunk.Get) ([]chunk.Chunk, error) {
+	c.reads.Add(1)
+	c.chunks.Add(int64(len(gets)))
+	return c.Store.Read(ctx, term, gets)
+}
+
+// TestReadWithTwoNodesGone: it takes no more than k chunks of a block, and one
+// request to each node, so that a reader has all of the network that is left.
+func TestReadWithTwoNodesGone(t *testing.T) {
+	inRig(t, 8, func(r *rig) {
+		var reads, chunks atomic.Int64
+		for i := range r.opts.Nodes {
+			r.opts.Nodes[i].Store = counted{r.links[i], &reads, &chunks}
+		}
+		a := r.open()
+		want := []byte{}
+		for b := range uint64(64) {
+			r.write(a, b, 1)
+			want = append(want, content(b, 1)...)
+		}
+		r.flush(a)
+		r.links[2].Cut()
+		r.links[5].Cut()
+		time.Sleep(2 * a.opts.NodeTimeout)
+		for _, c := range []struct{ off, end int }{{0, 64 * testBlock}, {100, 64*testBlock - 3000}} {
+			reads.Store(0)
+			chunks.Store(0)
+			got := make([]byte, c.end-c.off)
+			if err := a.ReadAt(r.Context(), got, int64(c.off)); err != nil {
+				t.Fatal(err)
+			}
+			if !bytes.Equal(got, want[c.off:c.end]) {
+				t.Errorf("bytes %d to %d are wrong", c.off, c.end)
+			}
+			if reads.Load() > 6 || chunks.Load() > 4*64 {
+				t.Errorf("%d requests for %d chunks, want 6 for 256", reads.Load(), chunks.Load())
+			}
+		}
+		r.close(a)
+	})
 }
