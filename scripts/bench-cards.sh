@@ -13,11 +13,13 @@
 # over the gateway's link. All processes share this machine's cores: where it has
 # no idle time left, it is the limit, and smaller rates tell more.
 #
-#   scripts/bench-cards.sh [--rate RATE] [--gateway RATE] [--slow RATE] [--time SECONDS] [--size SIZE]
+#   scripts/bench-cards.sh [--rate RATE] [--gateway RATE] [--slow RATE] [--bs SIZE] [--depth N]
+#                          [--time SECONDS] [--size SIZE]
 #
 #   --rate     of a card, as of tc (100mbit)
 #   --gateway  of the gateway (1gbit)
 #   --slow     of one card, the first; the limit is still that of equal ones
+#   --bs, --depth  of the client's requests (1m, 16); smaller with smaller rates
 #   --time     seconds for each workload, 2 before it not counted (10)
 #   --size     of the volume (512MiB)
 source "$(dirname "${BASH_SOURCE[0]}")/e2e/lib.sh"
@@ -25,6 +27,8 @@ source "$(dirname "${BASH_SOURCE[0]}")/e2e/lib.sh"
 RATE=100mbit
 GATEWAY_RATE=1gbit
 SLOW=
+BS=1m
+DEPTH=16
 TIME=10
 SIZE=512MiB
 PREFIX=rozobox-$$ # of the namespaces
@@ -37,6 +41,8 @@ parse_options() {
 		--rate) RATE=$2 ;;
 		--gateway) GATEWAY_RATE=$2 ;;
 		--slow) SLOW=$2 ;;
+		--bs) BS=$2 ;;
+		--depth) DEPTH=$2 ;;
 		--time) TIME=$2 ;;
 		--size) SIZE=$2 ;;
 		*) fail "option $1 is unknown; see the top of $0" ;;
@@ -54,9 +60,10 @@ make_space() {
 	in_space "$1" ip link set lo up
 }
 
-# shape SPACE LINK RATE: QUEUE bytes wait before packets are lost, as in a switch.
-QUEUE=262144
-shape() { in_space "$1" tc qdisc add dev "$2" root tbf rate "$3" burst 32kb limit "$QUEUE"; }
+# shape SPACE LINK RATE: packets are lost when so many wait as take QUEUE, 256 KiB
+# at 100 Mbit/s, as in a switch.
+QUEUE=20ms
+shape() { in_space "$1" tc qdisc add dev "$2" root tbf rate "$3" burst 32kb latency "$QUEUE"; }
 
 # plug NAME ADDRESS RATE: a namespace with a link to the bridge.
 plug() {
@@ -97,7 +104,7 @@ build_cluster() {
 
 # load NAME OPTION...: MB/s of one stream.
 load() {
-	in_space gateway fio --name="$1" --ioengine=nbd --uri="$URI" --size="${SIZE%iB}" --bs=1m --iodepth=16 \
+	in_space gateway fio --name="$1" --ioengine=nbd --uri="$URI" --size="${SIZE%iB}" --bs="$BS" --iodepth="$DEPTH" \
 		--minimal --terse-version=3 "${@:2}" >"$DIR/fio.out" 2>"$DIR/fio.log" || fail "fio: $(<"$DIR/fio.log")"
 	awk -F ';' '$1 == 3 { print ($7 + $48) * 1.024 / 1000 }' "$DIR/fio.out"
 }
