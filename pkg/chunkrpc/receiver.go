@@ -26,6 +26,7 @@ type receiver struct {
 	stream deadlineReader
 	buf    []byte
 	unread []byte // the part of buf that was read and not yet taken
+	head   [headerSize]byte
 }
 
 func newReceiver(stream deadlineReader) *receiver {
@@ -97,9 +98,8 @@ func (r *receiver) discard(n int) error {
 
 // header reads the next frame's header.
 func (r *receiver) header() (header, error) {
-	var b [headerSize]byte
-	if err := r.full(b[:]); err != nil {
+	if err := r.full(r.head[:]); err != nil {
 		return header{}, err
 	}
-	return parseHeader(b[:]), nil
+	return parseHeader(r.head[:]), nil
 }

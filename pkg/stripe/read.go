@@ -78,6 +78,7 @@ func (a *Array) cut(p []byte, off int64) []*span {
 func (a *Array) newSpan(block uint64, lo int, dst []byte) *span {
 	s := &span{block: block, lo: lo, hi: lo + len(dst), dst: dst}
 	chunkSize := a.geo.ChunkSize()
+	s.parts = make([]part, 0, (s.hi-1)/chunkSize-s.lo/chunkSize+1)
 	for at := s.lo; at < s.hi; {
 		off := at % chunkSize
 		n := min(s.hi-at, chunkSize-off)

@@ -51,6 +51,7 @@ const defaultTimeout = 8 * time.Second
 type Volume struct {
 	array  Array
 	opts   Options
+	late   error // what a request gets that took too long
 	queues queues
 	ahead  ahead
 }
@@ -61,6 +62,7 @@ func New(array Array, opts Options) *Volume {
 		opts.Timeout = defaultTimeout
 	}
 	return &Volume{array: array, opts: opts,
+		late:   fmt.Errorf("%w after %s", ErrTimeout, opts.Timeout),
 		queues: queues{blocks: map[uint64]*queue{}}, ahead: ahead{kept: map[uint64]*kept{}}}
 }
 
@@ -171,8 +173,7 @@ func (v *Volume) change(ctx context.Context, k kind, p []byte, off, n int64) err
 
 // limit bounds a request's time, counted from its arrival.
 func (v *Volume) limit(ctx context.Context) (context.Context, context.CancelFunc) {
-	return context.WithTimeoutCause(ctx, v.opts.Timeout,
-		fmt.Errorf("%w after %s", ErrTimeout, v.opts.Timeout))
+	return context.WithTimeoutCause(ctx, v.opts.Timeout, v.late)
 }
 
 // explain replaces "deadline exceeded" by what is known of its cause.
