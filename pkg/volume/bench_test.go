@@ -8,8 +8,11 @@ import (
 // null does nothing, so that a benchmark sees the volume alone.
 type null struct{}
 
-func (null) ReadAt(context.Context, []byte, int64) error            { return nil }
-func (null) WriteBlock(context.Context, uint64, []byte) error       { return nil }
+func (null) ReadAt(context.Context, []byte, int64) error      { return nil }
+func (null) WriteBlock(context.Context, uint64, []byte) error { return nil }
+func (null) Update(context.Context, uint64, int, int, func([]byte) bool) error {
+	return nil
+}
 func (null) Discard(context.Context, uint64) error                  { return nil }
 func (null) Flush(context.Context) error                            { return nil }
 func (null) Serving(context.Context) error                          { return nil }

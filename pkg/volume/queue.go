@@ -23,7 +23,7 @@ type part struct {
 	data   []byte
 
 	ctx   context.Context
-	ready chan struct{} // closed when the part may run, or was merged and is done
+	ready chan struct{} // closed when the part may run, or was merged and is done; nil if at once
 	batch []*part       // of the writer that leads: all that it must apply, itself first
 	begun bool          // guarded by queues.mu
 	err   error         // of a merged writer; set before ready is closed
@@ -40,6 +40,7 @@ type queue struct {
 	waiting []*part // in order of arrival
 	readers int     // that run
 	writing bool
+	one     [1]*part // what waiting lies in, as long as that is enough
 }
 
 // enter puts all parts of a request into the queues, in one step.
@@ -50,11 +51,20 @@ func (q *queues) enter(parts []*part) {
 		b := q.blocks[p.block]
 		if b == nil {
 			b = &queue{}
+			b.waiting = b.one[:0]
 			q.blocks[p.block] = b
+		}
+		if !b.free(p.kind) {
+			p.ready = make(chan struct{})
 		}
 		b.waiting = append(b.waiting, p)
 		q.advanceLocked(p.block)
 	}
+}
+
+// free reports whether a part that comes now may run at once.
+func (b *queue) free(k kind) bool {
+	return len(b.waiting) == 0 && !b.writing && (k == reading || b.readers == 0)
 }
 
 // advanceLocked starts what may run on a block.
@@ -93,20 +103,24 @@ func (b *queue) startWriter() {
 
 func (p *part) begin() {
 	p.begun = true
-	close(p.ready)
+	if p.ready != nil {
+		close(p.ready)
+	}
 }
 
 // wait waits until the part may run, and reports whether it shall: not when it
 // was merged into another writer's batch, whose outcome is in p.err then, nor
 // when ctx ended before it began.
 func (q *queues) wait(p *part) (run bool, err error) {
-	select {
-	case <-p.ready:
-	case <-p.ctx.Done():
-		if q.withdraw(p) {
-			return false, context.Cause(p.ctx)
+	if p.ready != nil {
+		select {
+		case <-p.ready:
+		case <-p.ctx.Done():
+			if q.withdraw(p) {
+				return false, context.Cause(p.ctx)
+			}
+			<-p.ready // it has begun: the leader of its batch will end it
 		}
-		<-p.ready // it has begun: the leader of its batch will end it
 	}
 	return p.kind == reading || p.batch != nil, p.err
 }

@@ -187,13 +187,14 @@ func explain(ctx context.Context, err error) error {
 // cut divides a range into one part for each block. data is nil for zeroes.
 func (v *Volume) cut(ctx context.Context, k kind, data []byte, off, n int64) []*part {
 	size := int64(v.opts.BlockSize)
-	parts := make([]*part, 0, n/size+2)
+	room := make([]part, n/size+2) // one piece of memory for all
+	parts := make([]*part, 0, len(room))
 	for done := int64(0); done < n; {
 		lo := (off + done) % size
 		length := min(size-lo, n-done)
-		p := &part{
-			kind: k, block: uint64((off + done) / size), lo: int(lo), hi: int(lo + length),
-			ctx: ctx, ready: make(chan struct{}),
+		p := &room[len(parts)]
+		*p = part{
+			kind: k, block: uint64((off + done) / size), lo: int(lo), hi: int(lo + length), ctx: ctx,
 		}
 		if k == writing {
 			p.data = data[done : done+length]
