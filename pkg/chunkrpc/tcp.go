@@ -1,6 +1,7 @@
 package chunkrpc
 
 import (
+	"bufio"
 	"context"
 	"net"
 )
@@ -31,3 +32,14 @@ func tcpKeepAlive() net.KeepAliveConfig {
 		Enable: true, Idle: tcpTimeout / 2, Interval: tcpTimeout / 6, Count: 3,
 	}
 }
+
+// readAhead takes from the kernel what it has, several records of TLS in one
+// call; TLS by itself takes hardly more than one.
+type readAhead struct {
+	net.Conn
+	in *bufio.Reader
+}
+
+func newReadAhead(c net.Conn) readAhead { return readAhead{c, bufio.NewReaderSize(c, tcpReadSize)} }
+
+func (c readAhead) Read(p []byte) (int, error) { return c.in.Read(p) }

@@ -54,7 +54,7 @@ func openTLS(
 func introduce(
 	ctx context.Context, tcp net.Conn, config *tls.Config, j join,
 ) (*tls.Conn, error) {
-	conn := tls.Client(tcp, config)
+	conn := tls.Client(newReadAhead(tcp), config)
 	err := during(ctx, conn, func() error {
 		if err := shakeHands(conn); err != nil {
 			return err

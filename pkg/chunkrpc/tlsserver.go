@@ -130,7 +130,7 @@ func (l *tlsListener) receive(tcp net.Conn) {
 func (l *tlsListener) identify(tcp net.Conn) (conn *tls.Conn, j join, err error) {
 	ctx, cancel := context.WithTimeoutCause(l.ctx, handshakeTimeout, errNoHandshake)
 	defer cancel()
-	conn = tls.Server(tcp, l.config)
+	conn = tls.Server(newReadAhead(tcp), l.config)
 	err = during(ctx, conn, func() error {
 		if err := shakeHands(conn); err != nil {
 			return err

