@@ -10,6 +10,7 @@ type Detector struct {
 
 	checked time.Duration // when Check was last called
 	grace   time.Duration // until then nobody is judged by the clock
+	blink   time.Duration // until then nobody is judged by a closed connection
 }
 
 // Vital is what heartbeats found of one node.
@@ -22,7 +23,8 @@ type Vital struct {
 // Check returns the nodes, by index, to declare out now: those that are in and
 // silent, as long as a quorum of the members answers and enough nodes stay in.
 // Where too few answer, the fault is more likely here, or all cards have lost
-// power together: then nobody is declared out, and I/O waits. It must be called
+// power together: then nobody is declared out, and I/O waits. When enough answer
+// again, the others have Timeout to return in. It must be called
 // several times within Timeout; a longer pause means that this process was
 // stopped or starved, and that the silence of others proves nothing.
 func (d *Detector) Check(now time.Duration, sb *Superblock, vitals []Vital) (out []int) {
@@ -43,11 +45,13 @@ func (d *Detector) Check(now time.Duration, sb *Superblock, vitals []Vital) (out
 		}
 	}
 	if answer < sb.Quorum() {
+		d.grace, d.blink = now+d.Timeout, now+d.Timeout
 		return nil
 	}
 	stay := sb.CountIn()
 	for i, m := range sb.Nodes {
-		if m.State == In && silent(vitals[i]) && stay > sb.MinIn() {
+		returning := vitals[i].Closed && !vitals[i].Unfit && now <= d.blink
+		if m.State == In && silent(vitals[i]) && !returning && stay > sb.MinIn() {
 			out = append(out, i)
 			stay--
 		}

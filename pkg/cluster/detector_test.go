@@ -52,6 +52,29 @@ func TestTrapAllCardsBlinkTogether(t *testing.T) {
 	}
 }
 
+// TestTrapCardsReturnOneAfterTheOther: when enough are back to answer, the last
+// of them are not out yet, unless they do not come.
+func TestTrapCardsReturnOneAfterTheOther(t *testing.T) {
+	sb, d := eight(), &Detector{Timeout: time.Second}
+	vitals := make([]Vital, 8)
+	back := func(now time.Duration, n int) bool { return n < 7 && now >= time.Duration(20+n)*100*time.Millisecond }
+	for now := time.Second; now <= 5*time.Second; now += 25 * time.Millisecond {
+		for n := range vitals {
+			vitals[n].Closed = !back(now, n)
+			if !vitals[n].Closed {
+				vitals[n].Answered = now
+			}
+		}
+		out := d.Check(now, sb, vitals)
+		if len(out) > 0 && (now < 3400*time.Millisecond || !slices.Equal(out, []int{7})) {
+			t.Fatalf("at %s: %v", now, out)
+		}
+		if len(out) == 0 && now > 3600*time.Millisecond {
+			t.Fatal("the one that does not return stays in")
+		}
+	}
+}
+
 // TestTrapGatewayStopped: a gateway that was stopped
 // for 10 s does not blame the nodes; it hears them first.
 func TestTrapGatewayStopped(t *testing.T) {
