@@ -122,7 +122,7 @@ func TestStragglerOnWrites(t *testing.T) {
 		"it hangs":                 {depth, illness{late: 1, by: time.Hour}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			load{writeOnce, c.depth}.compare(t, time.Minute, c.illness, cluster.Out)
+			load{writeOnce, c.depth}.compare(t, 2*time.Minute, c.illness, cluster.Out)
 		})
 	}
 }
