@@ -3,7 +3,9 @@
 # sequential reader at the pace of a film and a writer that syncs each block run
 # while one node, then two, are killed and, apart from that, frozen. Prints the
 # longest pause of each, and throughput before, during and after; then how fast a
-# node is resynced, lost chunks are rebuilt onto spares, and a blank card filled.
+# node is resynced, lost chunks are rebuilt onto spares, and a blank card filled,
+# in MB/s of chunks and in percent of what the transport alone brings from one
+# process to another here (go test -bench, in the same run).
 #
 #   scripts/bench.sh --failures [--time SECONDS] [--rate RATE] [--size SIZE]
 #
@@ -104,6 +106,15 @@ fail_under_load() {
 said() { grep -c "\"msg\":\"$1\"" "$DIR/gateway.log" || true; }
 says_again() { (($(said "$1") > $2)); }
 
+# measure_network sets $NETWORK, the MB/s of requests of 4 MiB over QUIC between two ends
+# that do nothing else.
+measure_network() {
+	NETWORK=$(cd "$ROOT" && go test -run '^$' -bench '^Benchmark$/^quic$/^write$/^8x512K$' -benchtime 3s ./pkg/chunkrpc |
+		awk '{ for (i = 2; i <= NF; i++) if ($i == "MB/s") print $(i - 1) }')
+	[[ -n $NETWORK ]] || fail "the benchmark of the transport printed no MB/s"
+	printf 'the transport alone: %s MB/s\n' "$NETWORK"
+}
+
 # measure_repair WHAT TEXT CMD...: how fast the repair is that CMD leads to. The
 # log says bytes, and nanoseconds.
 measure_repair() {
@@ -114,7 +125,8 @@ measure_repair() {
 	wait_for 600 "$text" says_again "$text" "$before"
 	grep "\"msg\":\"$text\"" "$DIR/gateway.log" | tail -n 1 |
 		sed 's/.*"blocks":\([0-9]*\),"bytes":\([0-9]*\),"took":\([0-9]*\).*/\1 \2 \3/' |
-		awk -v what="$what" '{ printf "%-28s %6d blocks, %7.1f MB in %6.1f s: %6.1f MB/s\n", what, $1, $2 / 1e6, $3 / 1e9, $2 * 1e3 / $3 }'
+		awk -v what="$what" -v network="$NETWORK" '{ printf "%-28s %6d blocks, %7.1f MB in %6.1f s: %6.1f MB/s, %.0f %%\n",
+			what, $1, $2 / 1e6, $3 / 1e9, $2 * 1e3 / $3, $2 * 1e5 / $3 / network }'
 }
 
 fill() {
@@ -159,6 +171,7 @@ main() {
 		fail_under_load "$how" pi3
 		fail_under_load "$how" pi3 pi6
 	done
+	measure_network
 	measure_repairs
 }
 
