@@ -85,6 +85,7 @@ func (r *lessonRig) awaitFilm(when string) {
 func TestALessonWithOneCard(t *testing.T) {
 	for _, over := range []chunkrpc.Transport{chunkrpc.QUIC, chunkrpc.TLS} {
 		t.Run(string(over), func(t *testing.T) {
+			t.Parallel() // they mostly wait
 			r := startLesson(t, over)
 			r.awaitFilm("before the lesson")
 			for _, a := range []Action{Unplug, Freeze, Wipe} {
@@ -108,6 +109,7 @@ func TestALessonWithOneCard(t *testing.T) {
 // With more cards away than the film can do without it waits, says why, and
 // goes on when one returns.
 func TestAFilmWaitsForTheThirdCard(t *testing.T) {
+	t.Parallel()
 	r := startLesson(t, "")
 	r.awaitFilm("before the lesson")
 	for _, id := range []string{"pi1", "pi2", "pi3"} {
@@ -121,6 +123,7 @@ func TestAFilmWaitsForTheThirdCard(t *testing.T) {
 }
 
 func TestAFilmPlaysFromASlowCard(t *testing.T) {
+	t.Parallel()
 	r := startLesson(t, "")
 	p := r.await("cards at work", func(p metrics.Cluster) bool {
 		return p.Film != nil && p.Film.CheckedBytes > 0 && working(p) != ""

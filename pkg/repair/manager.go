@@ -195,7 +195,11 @@ const (
 	steady = 10 * time.Minute
 
 	firstDelay = time.Second
-	lastDelay  = 5 * time.Minute
+
+	// briefDelay bounds the wait of a node that comes and goes, or whose resync
+	// failed: people pull a card out and plug it in many times, and until it is
+	// in again less is protected.
+	briefDelay = 10 * time.Second
 
 	// settled is how long after a node went out its heartbeats have shown
 	// whether it answers: twice the default of node_timeout.
@@ -203,8 +207,9 @@ const (
 
 	// slowDelay is how long a node stays out at least that went out for being
 	// slow: each time it is tried again, it holds up the clients for some
-	// seconds.
+	// seconds. That doubles up to lastDelay.
 	slowDelay = 30 * time.Second
+	lastDelay = 5 * time.Minute
 )
 
 // wentOut makes a node wait until it is known whether it answers, and longer if
@@ -215,11 +220,12 @@ func (h *health) wentOut(slow bool) {
 	if !brief {
 		h.delay = 0
 	}
-	if slow {
+	switch {
+	case slow:
 		h.delay = max(h.delay, slowDelay/2)
-	}
-	if brief || slow {
-		h.postpone()
+		h.postpone(lastDelay)
+	case brief:
+		h.postpone(briefDelay)
 	}
 }
 
@@ -230,8 +236,9 @@ func later(t, u time.Time) time.Time {
 	return u
 }
 
-func (h *health) postpone() {
-	h.delay = min(max(2*h.delay, firstDelay), lastDelay)
+// postpone doubles the delay, up to most.
+func (h *health) postpone(most time.Duration) {
+	h.delay = min(max(2*h.delay, firstDelay), most)
 	h.retryAt = time.Now().Add(h.delay)
 }
 
@@ -289,7 +296,7 @@ func (m *Manager) resync(ctx context.Context, n int) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if err != nil {
-		m.health[n].postpone()
+		m.health[n].postpone(briefDelay)
 		m.opts.Logger.Warn("resync failed", "node", id, "error", err, "again_in", m.health[n].delay)
 		return
 	}

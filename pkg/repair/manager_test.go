@@ -324,18 +324,27 @@ func TestPauseAndResume(t *testing.T) {
 // then would fail seconds later.
 func TestANodeThatWentOutIsGivenTimeToBeSilent(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		for name, h := range map[string]*health{
-			"the first time": {},
-			"again and again": {
-				joinedAt: time.Now(), delay: lastDelay, retryAt: time.Now().Add(lastDelay),
-			},
-		} {
-			if h.wentOut(false); time.Until(h.retryAt) < settled {
-				t.Errorf("%s: it may be resynced after %v", name, time.Until(h.retryAt))
+		var h health
+		if h.wentOut(false); time.Until(h.retryAt) != settled {
+			t.Errorf("it may be resynced after %v", time.Until(h.retryAt))
+		}
+	})
+}
+
+// Somebody pulls a card out and plugs it in again, all the time.
+func TestANodeThatComesAndGoesDoesNotWaitForLong(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var h health
+		for range 20 {
+			h.joinedAt = time.Now()
+			time.Sleep(20 * time.Second)
+			if h.wentOut(false); time.Until(h.retryAt) > briefDelay {
+				t.Fatalf("it may be resynced after %v", time.Until(h.retryAt))
 			}
-			if name != "the first time" && time.Until(h.retryAt) < lastDelay {
-				t.Errorf("%s: it may be resynced after %v", name, time.Until(h.retryAt))
-			}
+			time.Sleep(briefDelay)
+		}
+		if time.Until(h.retryAt) != 0 {
+			t.Errorf("it waits for %v less than it may", -time.Until(h.retryAt))
 		}
 	})
 }

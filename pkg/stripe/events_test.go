@@ -171,7 +171,7 @@ func TestAStragglerIsToldWithTheReason(t *testing.T) {
 		r.opts.Logger = slog.New(slog.NewJSONHandler(&log, nil))
 		a := r.open()
 		write := func(d time.Duration) {
-			for start := time.Now(); time.Since(start) < d; {
+			for start := time.Now(); time.Since(start) < d; time.Sleep(5 * time.Millisecond) {
 				r.write(a, 5, 1)
 			}
 		}

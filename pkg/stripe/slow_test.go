@@ -30,7 +30,7 @@ type illness struct {
 }
 
 const (
-	cardTime = 2 * time.Millisecond // 16 KiB at 8 MB/s
+	cardTime = 4 * time.Millisecond // 16 KiB at 4 MB/s
 	depth    = 48
 )
 

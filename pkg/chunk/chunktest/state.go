@@ -95,7 +95,10 @@ func (v *volume) put(op chunk.Op) {
 	if found {
 		recs = slices.Delete(slices.Clone(recs), i, i+1)
 	}
-	v.set(k, slices.Insert(slices.Clip(recs), i, rec)) // set is to see what was there before
+	if i < len(recs) {
+		recs = slices.Clip(recs) // set is to see what was there before
+	}
+	v.set(k, slices.Insert(recs, i, rec))
 }
 
 func byVersion(r record, v chunk.Version) int { return cmp.Compare(r.version, v) }

@@ -33,8 +33,8 @@ type edit struct {
 var mutants = []mutant{
 	{"overwrite in place", "", 7, []edit{{
 		"chunk/chunktest/state.go",
-		"	v.set(k, slices.Insert(slices.Clip(recs), i, rec))",
-		"	if FAULT {\n		recs, i = nil, 0\n	}\n	v.set(k, slices.Insert(slices.Clip(recs), i, rec))",
+		"	v.set(k, slices.Insert(recs, i, rec))",
+		"	if FAULT {\n		recs, i = nil, 0\n	}\n	v.set(k, slices.Insert(recs, i, rec))",
 	}}},
 	{"W past a version before the out record is durable", "crash", 13, []edit{{
 		"stripe/superblock.go",
