@@ -35,8 +35,8 @@
 // # Flapping
 //
 // A node whose resync is interrupted, or which goes out again soon after it
-// came in, is left out for a second, then two, four and so on, up to five
-// minutes: each coming and going costs the others more than its absence. One
-// that went out for being slow begins with half a minute, since clients wait for
-// it some two seconds each time until that is noticed.
+// came in, is left out for a second, then two, four and so on, up to ten
+// seconds. One that went out for being slow begins with half a minute, and that
+// doubles up to five, since clients wait for it some two seconds each time until
+// that is noticed.
 package repair
