@@ -19,9 +19,9 @@ declare -A PACKAGES=(
 	[busybox]=busybox-static [mkfs.ext4]=e2fsprogs [losetup]=mount [modprobe]=kmod
 	[shellcheck]=shellcheck [gcc]=gcc [chromium]=chromium [node]=nodejs [npm]=npm [tmux]=tmux
 )
-# The cheap ones first, so that a mistake shows early.
-E2E=(nbdinfo nbdcopy fio tls qemu-io ext4 garbage certificates full-disk web demo damage takeover failures
-	crash-gateway crash-nodes crash-all kernel)
+# The cheap ones first, so that a mistake shows early; those in one string at once.
+E2E=(nbdinfo nbdcopy fio tls qemu-io ext4 garbage certificates "damage full-disk takeover" web demo failures
+	"crash-gateway crash-all" crash-nodes kernel)
 SKIPPED_STATUS=77 # of a script that cannot run here, as automake has it
 
 PASSED=0 FAILED=0 SKIPPED=0
@@ -77,17 +77,51 @@ simulate() {
 	wait $! && return "$status"
 }
 
+# wanted NAME...: any of them.
 wanted() {
 	local name
 	((${#WANTED[@]})) || return 0
-	for name in "${WANTED[@]}"; do [[ $name == "$1" ]] && return 0; done
+	for name in "${WANTED[@]}"; do [[ " $* " == *" $name "* ]] && return 0; done
 	return 1
+}
+
+# together NAME...: end-to-end scripts at once, which mostly wait, each for leases of
+# its own. The output of each comes when it has ended.
+together() {
+	local name status outcome=0 lane=0 pids=()
+	if (($# == 1)); then
+		"scripts/e2e/$1.sh"
+		return
+	fi
+	for name; do
+		E2E_LANE=$((lane++)) "scripts/e2e/$name.sh" >"$BIN/$name.log" 2>&1 &
+		pids+=($!)
+	done
+	for name; do
+		status=0
+		wait "${pids[0]}" || status=$?
+		pids=("${pids[@]:1}")
+		printf -- '-- %s: status %d\n' "$name" "$status"
+		cat "$BIN/$name.log"
+		((outcome != 0 && status == SKIPPED_STATUS)) || outcome=$((status ? status : outcome))
+	done
+	return "$outcome"
+}
+
+# end_to_end NAME...: those that are wanted, as one step.
+end_to_end() {
+	local name names=()
+	for name; do
+		if wanted "$name"; then names+=("$name"); fi
+	done
+	((${#names[@]} == 0)) || step "${names[*]}" with_packages together "${names[@]}"
 }
 
 # step NAME CMD...: run it if it is wanted, tell how it went and how long it took.
 step() {
 	local name=$1 began=$SECONDS status=0
-	wanted "$name" || return 0
+	# shellcheck disable=SC2086 # a step may have several names
+	wanted $name || return 0
 	shift
 	printf '== %s\n' "$name"
 	# Not in a condition: there, set -e would not hold inside of CMD.
@@ -127,7 +161,8 @@ main() {
 	step go-test go test -race ./...
 	step build build
 	step simulate simulate
-	for name in "${E2E[@]}"; do step "$name" with_packages "scripts/e2e/$name.sh"; done
+	# shellcheck disable=SC2086 # an entry may be several names
+	for name in "${E2E[@]}"; do end_to_end $name; done
 	((FAILED == 0)) || printf 'failed: %s\n' "${FAILURES[*]}"
 	printf '%d s in all\n' "$SECONDS"
 	printf '%d passed, %d failed, %d skipped\n' "$PASSED" "$FAILED" "$SKIPPED"

@@ -134,11 +134,12 @@ port_taken() {
 }
 
 # free_ports sets $PORT to the first of a run of free ports, below those that
-# the kernel hands out by itself.
+# the kernel hands out by itself. Scripts that run at once have $E2E_LANE, 0 to 3,
+# and ports of their own: those of a node that was killed stay the script's.
 free_ports() {
 	local count=$1 try i
 	for try in {1..100}; do
-		PORT=$((10000 + RANDOM % 20000))
+		PORT=$((10000 + ${E2E_LANE:-0} * 5000 + RANDOM % 4900))
 		for ((i = 0; i < count; i++)); do
 			! port_taken $((PORT + i)) || continue 2
 		done
