@@ -88,13 +88,13 @@ wanted() {
 # together NAME...: end-to-end scripts at once, which mostly wait, each for leases of
 # its own. The output of each comes when it has ended.
 together() {
-	local name status outcome=0 lane=0 pids=()
+	local name status outcome=0 pids=()
 	if (($# == 1)); then
 		"scripts/e2e/$1.sh"
 		return
 	fi
 	for name; do
-		E2E_LANE=$((lane++)) "scripts/e2e/$name.sh" >"$BIN/$name.log" 2>&1 &
+		E2E_LANE=${#pids[@]} "scripts/e2e/$name.sh" >"$BIN/$name.log" 2>&1 &
 		pids+=($!)
 	done
 	for name; do
