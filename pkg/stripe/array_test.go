@@ -138,9 +138,9 @@ func TestI5DeposedGateway(t *testing.T) {
 	})
 }
 
-// TestRestartBetweenAckAndFlush: three of a stripe's six nodes lose what they
+// TestTrapThreeNodesRestartBetweenAckAndFlush: three of a stripe's six nodes lose what they
 // acknowledged; the gateway sends it again before it replies to the flush.
-func TestRestartBetweenAckAndFlush(t *testing.T) {
+func TestTrapThreeNodesRestartBetweenAckAndFlush(t *testing.T) {
 	inRig(t, 8, func(r *rig) {
 		a := r.open()
 		r.write(a, 1, 1)

@@ -397,3 +397,64 @@ func TestI1NothingSettlesBelowTheWriteQuorum(t *testing.T) {
 		r.consistent(a)
 	})
 }
+
+// TestTrapFullCardIsNotDeclaredOut: a card is full that was thought to have room.
+// It takes the chunk into its reserve, and stays in.
+func TestTrapFullCardIsNotDeclaredOut(t *testing.T) {
+	inRig(t, 8, func(r *rig) {
+		a := r.open()
+		defer r.close(a)
+		r.write(a, 1, 1)
+		r.flush(a)
+		home := a.place.Place(1)[0]
+		r.stores[home].SetCapacity(1)
+		r.write(a, 1, 2)
+		r.flush(a)
+		time.Sleep(2 * time.Second)
+		if state := a.superblock().Nodes[home].State; state != cluster.In {
+			t.Errorf("it is %s", state)
+		}
+		r.expect(a, 1, 2)
+	})
+}
+
+// TestTrapSuperblockUpdateThatReachedOneNode: a home dies, and that it is out is
+// recorded on one node only. No write may do without it, and whatever the next
+// gateway finds, it reads one version for ever (I1, I10).
+func TestTrapSuperblockUpdateThatReachedOneNode(t *testing.T) {
+	inRig(t, 8, func(r *rig) {
+		var failing atomic.Bool
+		for i := range r.opts.Nodes[1:] {
+			r.opts.Nodes[i+1].Store = &meddled{Store: r.links[i+1], putSuperblock: func() error {
+				if failing.Load() {
+					return chunk.ErrUnavailable
+				}
+				return nil
+			}}
+		}
+		a := r.open()
+		r.write(a, 1, 1)
+		r.flush(a)
+		failing.Store(true)
+		home := a.place.Place(1)[0]
+		if home == 0 {
+			home = a.place.Place(1)[1]
+		}
+		r.links[home].Cut()
+		if err := a.WriteBlock(r.patience(3*time.Second), 1, content(1, 2)); !errors.Is(err, ErrTooFewNodes) {
+			t.Errorf("a write without a holder: %v", err)
+		}
+		r.abandon(a)
+		failing.Store(false)
+		r.links[home].Heal()
+		for range 2 {
+			a = r.open()
+			generation := r.expect(a, 1, 1, 2)
+			r.flush(a)
+			r.links[home].Freeze()
+			r.expect(a, 1, generation)
+			r.links[home].Heal()
+			r.close(a)
+		}
+	})
+}

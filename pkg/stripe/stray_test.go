@@ -85,10 +85,10 @@ func TestI6LateRepairAfterReclaim(t *testing.T) {
 	})
 }
 
-// TestI1LateDropAfterRebuild: what a spare held is to be dropped, which takes
+// TestTrapLateDropAfterRebuild: what a spare held is to be dropped, which takes
 // long. Meanwhile the home goes out again, and the spare stands in for it with
 // the very same copy.
-func TestI1LateDropAfterRebuild(t *testing.T) {
+func TestTrapLateDropAfterRebuild(t *testing.T) {
 	inRig(t, 7, func(r *rig) {
 		placed := r.placed(1)
 		home, spare := int(placed[0]), int(placed[6])
