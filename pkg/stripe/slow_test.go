@@ -115,14 +115,15 @@ func TestTenthOfOneNodesReadsDelayed(t *testing.T) {
 func TestStragglerOnWrites(t *testing.T) {
 	for name, c := range map[string]struct {
 		depth int
+		long  time.Duration
 		illness
 	}{
-		"it crawls":                {depth, illness{times: 20}},
-		"it crawls, one at a time": {1, illness{times: 20}},
-		"it hangs":                 {depth, illness{late: 1, by: time.Hour}},
+		"it crawls":                {depth, 2 * time.Minute, illness{times: 20}},
+		"it crawls, one at a time": {1, 40 * time.Second, illness{times: 20}},
+		"it hangs":                 {depth, 2 * time.Minute, illness{late: 1, by: time.Hour}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			load{writeOnce, c.depth}.compare(t, 2*time.Minute, c.illness, cluster.Out)
+			load{writeOnce, c.depth}.compare(t, c.long, c.illness, cluster.Out)
 		})
 	}
 }
