@@ -22,6 +22,7 @@ setup() {
 	ip addr add 10.0.2.15/24 dev eth0
 	PORT=$(grep -o 'port=[^ ]*' /proc/cmdline | cut -d= -f2)
 	VOLUME=$(grep -o 'volume=[^ ]*' /proc/cmdline | cut -d= -f2)
+	RESTARTS=$(grep -o 'restarts=[^ ]*' /proc/cmdline | cut -d= -f2)
 }
 
 # wait_for WHAT CMD...: a minute at most.
@@ -82,11 +83,13 @@ rozobox_attach() {
 	mount -t ext4 /dev/nbd0 /mnt
 	compare /mnt/first
 	write_files /mnt/before 20
-	restart 1
-	restart 2
+	n=0
+	while [ "$n" -lt "$RESTARTS" ]; do
+		n=$((n + 1))
+		restart "$n"
+	done
 	compare /mnt/before
-	compare /mnt/during1
-	compare /mnt/during2
+	for during in /mnt/during*; do compare "$during"; done
 	grep -q '/mnt ext4 rw' /proc/mounts
 	must_refuse
 	umount /mnt

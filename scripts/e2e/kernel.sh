@@ -4,9 +4,20 @@
 # has an ext4 on it, under which the server is killed, and stopped, and started
 # again.
 # kernel-init.sh is what happens inside.
+#
+#   scripts/e2e/kernel.sh [--restarts NUMBER]
+#
+#   --restarts  how often the server is killed and stopped by turns (2)
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
-BOOT_SECONDS=240 # for all of it; about 30 on two idle cores
+RESTARTS=2
+BOOT_SECONDS=240 # for a step of it, at most; about 30 for all on two idle cores
+
+parse_options() {
+	(($# == 0)) && return
+	[[ $# == 2 && $1 == --restarts && $2 =~ ^[1-9][0-9]*$ ]] || fail "want --restarts NUMBER, not \"$*\""
+	RESTARTS=$2
+}
 
 # fetch_kernel unpacks the cloud kernel once into the cache. The package of that
 # name is empty and depends on the real one.
@@ -62,7 +73,7 @@ boot() {
 	launch console qemu-system-x86_64 -accel tcg,thread=multi -smp 2 -m 512 -nodefaults -no-reboot \
 		-display none -serial stdio -nic user,model=virtio \
 		-kernel "$KERNEL/boot/vmlinuz-$RELEASE" -initrd "$DIR/initramfs.gz" \
-		-append "console=ttyS0 quiet panic=-1 port=$NBD_PORT volume=$VOLUME"
+		-append "console=ttyS0 quiet panic=-1 port=$NBD_PORT volume=$VOLUME restarts=$RESTARTS"
 }
 
 said() { grep -q "^@@ $1" "$DIR/console.log"; }
@@ -81,13 +92,16 @@ restart() {
 machine_ended() { ! running console; }
 
 main() {
+	local i
+	parse_options "$@"
 	begin
 	fetch_kernel
 	serve
 	make_initramfs
 	boot
-	restart 1 crash_server
-	restart 2 stop_server
+	for ((i = 1; i <= RESTARTS; i++)); do
+		if ((i % 2)); then restart "$i" crash_server; else restart "$i" stop_server; fi
+	done
 	wait_for "$BOOT_SECONDS" "the machine ends" machine_ended
 	said passed || fail "see the console's log"
 	[[ ${E2E_SERVER:-} == nbdkit ]] || grep -q 'incarnation=[0-9]' "$DIR/console.log" ||
@@ -96,4 +110,4 @@ main() {
 	sed -n 's/^@@ step/   second/p' "$DIR/console.log"
 }
 
-main
+main "$@"
