@@ -1,8 +1,7 @@
 package simulate
 
 // toldMutants break, for each of the histories that broke other systems, the rule
-// that it defends; the name is that of the test. None is known for the trim while
-// a node is down: what one rule lets pass there, the next one finds.
+// that it defends; the name is that of the test.
 var toldMutants = []mutant{
 	{name: "TestToldKilledOneByOneAndReturned", edits: []edit{{
 		"stripe/decode.go",
@@ -18,6 +17,24 @@ var toldMutants = []mutant{
 		"stripe/follow.go",
 		"			if n == cluster.NoHolder || held[at] < version {",
 		"			if !FAULT && (n == cluster.NoHolder || held[at] < version) {",
+	}}},
+	{name: "TestToldI6TrimWhileANodeIsDown", edits: []edit{{
+		// Tombstones are dropped although a node is away.
+		"repair/manager.go",
+		"	case allIn && time.Since(reclaimed) > m.opts.ReclaimEvery:",
+		"	case (allIn || FAULT) && time.Since(reclaimed) > m.opts.ReclaimEvery:",
+	}, {
+		"stripe/reclaim.go",
+		"		if !p.speaks() {\n",
+		"		if FAULT && !p.speaks() {\n			continue\n		}\n		if !p.speaks() {\n",
+	}, {
+		"stripe/reclaim.go",
+		"		case !p.up || a.sb.Nodes[n].State != cluster.In:",
+		"		case !FAULT && (!p.up || a.sb.Nodes[n].State != cluster.In):",
+	}, {
+		"stripe/reclaim.go",
+		"		if _, err := p.change(ctx, drops); err != nil {",
+		"		if _, err := p.change(ctx, drops); err != nil && !FAULT {",
 	}}},
 	{name: "TestToldCardReplacedUnderASparseVolume", edits: []edit{{
 		"stripe/heal.go",
