@@ -19,7 +19,7 @@ import (
 func (o *demoOptions) lesson(ctx context.Context, out io.Writer) error {
 	text, err := os.ReadFile(o.script)
 	if err != nil {
-		return err
+		return fmt.Errorf("read the script: %w", err)
 	}
 	steps, err := parseScript(o.script, string(text))
 	if err != nil {

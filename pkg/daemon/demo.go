@@ -35,6 +35,10 @@ const (
 	demoPort = DefaultPort + 1 // of the first node; the others follow
 	loopback = "127.0.0.1"
 
+	// adminTries is how many addresses are tried for the admin API where the
+	// usual one is taken: each was free a moment before.
+	adminTries = 3
+
 	// demoPatience bounds the wait for the demo's own nodes; it covers a
 	// slow card's start and a killed predecessor's lease.
 	demoPatience = 30 * time.Second
@@ -105,9 +109,20 @@ func (d *demo) open() error {
 			return err
 		}
 	}
-	if taken(d.init.Admin) {
+	err := d.openGateway()
+	for tries := 0; errors.Is(err, syscall.EADDRINUSE) && tries < adminTries; tries++ {
 		d.init.Admin = freeAddress()
+		err = d.openGateway()
 	}
+	if err != nil {
+		return err
+	}
+	d.takeFilm()
+	return nil
+}
+
+// openGateway writes all configuration files and has the gateway listen.
+func (d *demo) openGateway() error {
 	if err := d.rewrite(); err != nil {
 		return err
 	}
@@ -115,11 +130,8 @@ func (d *demo) open() error {
 	if err != nil {
 		return err
 	}
-	if d.gateway, err = NewGateway(config, d.opts.Page, d.opts.Logger); err != nil {
-		return err
-	}
-	d.takeFilm()
-	return nil
+	d.gateway, err = NewGateway(config, d.opts.Page, d.opts.Logger)
+	return err
 }
 
 func (d *demo) gatewayPath() string { return filepath.Join(d.opts.Dir, gatewayDir, gatewayFile) }
@@ -190,15 +202,6 @@ func (d *demo) openNode(n *Node) error {
 	config.Listen = n.Addr // when it was wiped, too
 	d.nodes = append(d.nodes, card)
 	return nil
-}
-
-// taken reports whether something listens on a TCP address.
-func taken(addr string) bool {
-	l, err := net.Listen("tcp", addr)
-	if err == nil {
-		l.Close()
-	}
-	return errors.Is(err, syscall.EADDRINUSE)
 }
 
 // freeAddress returns a TCP address that was free a moment ago.

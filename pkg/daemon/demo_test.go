@@ -340,3 +340,18 @@ func TestStatusWithoutGateway(t *testing.T) {
 		}
 	}
 }
+
+// Something else, another demo perhaps, has the usual address of the admin API.
+func TestDemoTakesAnotherAdminAddress(t *testing.T) {
+	if l, err := net.Listen("tcp", DefaultAdmin); err == nil {
+		defer l.Close()
+	}
+	info, _ := startDemo(t, filepath.Join(t.TempDir(), "demo"))
+	config, err := LoadGateway(info.Config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if config.Admin == DefaultAdmin {
+		t.Errorf("the admin API is at %s, which is taken", config.Admin)
+	}
+}

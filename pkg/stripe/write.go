@@ -13,7 +13,8 @@ import (
 const recordOverhead = 256
 
 // WriteBlock writes a whole block and returns when every holder has it in
-// memory, or, with Options.Writeback, when this process has. data becomes the array's for ever: it must not be changed any more.
+// memory, or, with Options.Writeback, when this process has. data becomes the
+// array's for ever: it must not be changed any more.
 // Errors: ErrNoSpace (nothing was written), ErrTooFewNodes when ctx ended
 // first (it may be applied, whole, before any later write), ErrDeposed.
 func (a *Array) WriteBlock(ctx context.Context, block uint64, data []byte) error {
