@@ -355,11 +355,12 @@ func TestSlowNodeDoesNotFlap(t *testing.T) {
 	inRig(t, Options{RebuildAfter: time.Hour}, func(r *rig) {
 		r.write(0, blocks, 1)
 		r.links[3].Delay(40 * time.Millisecond)
+		block := r.stores[3].Held(r.array.Status().Superblock.Volume)[0].Block
 		var outs []time.Duration // for how long each time
 		in, went := true, time.Now()
 		work := func(long time.Duration) {
 			for start := time.Now(); time.Since(start) < long; time.Sleep(50 * time.Millisecond) {
-				r.write(7, 8, 1)
+				r.write(block, block+1, 1)
 				isIn := r.array.Status().Superblock.Nodes[3].State == cluster.In
 				if in && !isIn {
 					went = time.Now()

@@ -91,6 +91,8 @@ func show(t *testing.T, tamper func([]byte, int64) error, seen func(*Player, *me
 
 func TestAFilmPlaysRoundAfterRound(t *testing.T) {
 	v := show(t, nil, func(_ *Player, f *metrics.Film) bool { return f.Round >= 3 && f.BufferSeconds > 0 })
+	v.mu.Lock()
+	defer v.mu.Unlock()
 	if !bytes.Equal(v.data[:10], []byte("frameframe")) {
 		t.Error("the film was not written")
 	}
