@@ -359,7 +359,7 @@ func TestSlowNodeDoesNotFlap(t *testing.T) {
 		var outs []time.Duration // for how long each time
 		in, went := true, time.Now()
 		work := func(long time.Duration) {
-			for start := time.Now(); time.Since(start) < long; time.Sleep(50 * time.Millisecond) {
+			for start := time.Now(); time.Since(start) < long; time.Sleep(100 * time.Millisecond) {
 				r.write(block, block+1, 1)
 				isIn := r.array.Status().Superblock.Nodes[3].State == cluster.In
 				if in && !isIn {

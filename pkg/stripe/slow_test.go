@@ -118,7 +118,7 @@ func TestStragglerOnWrites(t *testing.T) {
 		long  time.Duration
 		illness
 	}{
-		"it crawls":                {depth, 2 * time.Minute, illness{times: 20}},
+		"it crawls":                {depth, time.Minute, illness{times: 20}},
 		"it crawls, one at a time": {1, 40 * time.Second, illness{times: 20}},
 		"it hangs":                 {depth, 2 * time.Minute, illness{late: 1, by: time.Hour}},
 	} {
