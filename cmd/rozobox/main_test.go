@@ -66,7 +66,7 @@ func TestErrorsAreOneLine(t *testing.T) {
 		"monitor --replay a --record b":          "replay record",
 		"monitor extra":                          "extra",
 		"node replace pi1 --config none.toml":    "none.toml",
-		"repair limit 20 --config none.toml":     `bad rate "20"`,
+		"repair limit 2x --config none.toml":     `bad rate "2x"`,
 		"repair pause now":                       `unknown command "now"`,
 		"scrub a b":                              "at most 1 arg",
 		"scrub --config none.toml":               "none.toml",

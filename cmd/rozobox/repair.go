@@ -41,10 +41,10 @@ func newRepair() *cobra.Command {
 			RunE:  pause(false),
 		},
 		&cobra.Command{
-			Use:     "limit RATE",
+			Use:     "limit MB/s",
 			Short:   "Bound what repair writes",
-			Long:    "Bounds what the repair of each volume writes; \"off\" ends that." + exitStatus,
-			Example: "  rozobox repair limit 20MB/s",
+			Long:    "Bounds what the repair of each volume writes, in MB a second; \"off\" ends that." + exitStatus,
+			Example: "  rozobox repair limit 20",
 			Args:    cobra.ExactArgs(1),
 			RunE: func(cmd *cobra.Command, args []string) error {
 				rate, err := daemon.ParseRate(args[0])

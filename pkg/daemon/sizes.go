@@ -86,15 +86,19 @@ func decimals(v float64) int {
 	return 0
 }
 
-// ParseRate reads a rate such as "20MB/s"; "off" is 0, no limit.
+// ParseRate reads a rate such as "20MB/s"; a number alone is of MB/s, and "off"
+// is 0, no limit.
 func ParseRate(text string) (Size, error) {
 	if text == "off" {
 		return 0, nil
 	}
 	size, hasUnit := strings.CutSuffix(text, "/s")
+	if strings.Trim(text, "0123456789") == "" {
+		size, hasUnit = text+"MB", true
+	}
 	n, err := ParseSize(size)
 	if err != nil || !hasUnit || n == 0 {
-		return 0, fmt.Errorf("bad rate %q: want bytes a second, as in \"20MB/s\", or \"off\"", text)
+		return 0, fmt.Errorf("bad rate %q: want MB a second, as in \"20\" or \"20MB/s\", or \"off\"", text)
 	}
 	return n, nil
 }

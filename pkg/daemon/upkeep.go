@@ -19,7 +19,8 @@ type RepairStatus struct {
 	// homes have again), "reclaim" (records of trims go), "scrub" (every chunk
 	// is verified), or empty.
 	Kind string `json:"kind"`
-	// Node is the one that is resynced.
+	// Node is the one that is resynced, or was out for so long that the rebuild
+	// began; that is of all nodes that are out.
 	Node string `json:"node"`
 	// TotalBlocks is an estimate until the whole volume has been looked at.
 	TotalBlocks int `json:"total_blocks"`

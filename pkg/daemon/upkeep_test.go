@@ -193,12 +193,12 @@ func TestUpkeepIsToldToPeople(t *testing.T) {
 }
 
 func TestParseRate(t *testing.T) {
-	for text, want := range map[string]Size{"20MB/s": 20e6, "1 MiB/s": mib, "off": 0} {
+	for text, want := range map[string]Size{"20MB/s": 20e6, "20": 20e6, "1 MiB/s": mib, "off": 0} {
 		if got, err := ParseRate(text); err != nil || got != want {
 			t.Errorf("%q: %d, %v", text, got, err)
 		}
 	}
-	for _, text := range []string{"", "20", "20MB", "/s", "0MB/s", "-1MB/s", "20mb/s", "20MB/min"} {
+	for _, text := range []string{"", "0", "20MB", "/s", "0MB/s", "-1MB/s", "20mb/s", "20MB/min"} {
 		if got, err := ParseRate(text); err == nil || !strings.Contains(err.Error(), "bad rate") {
 			t.Errorf("%q: %d, %v", text, got, err)
 		}

@@ -127,7 +127,7 @@ func (m *Manager) Run(ctx context.Context) {
 			m.resync(ctx, n)
 			changed = true
 		case rebuild:
-			m.rebuild(ctx)
+			m.rebuild(ctx, n)
 			changed = true
 		case tidy:
 			m.tidyUp(ctx)
@@ -336,9 +336,10 @@ func (m *Manager) tidyUp(ctx context.Context) {
 	}
 }
 
-// rebuild puts all chunks that lack a holder onto spares.
-func (m *Manager) rebuild(ctx context.Context) {
-	m.begin(rebuild, "")
+// rebuild puts all chunks that lack a holder onto spares, as n has been out for
+// long, and perhaps others too.
+func (m *Manager) rebuild(ctx context.Context, n int) {
+	m.begin(rebuild, m.array.Status().Superblock.Nodes[n].ID)
 	lacking := func(first, end uint64) ([]uint64, error) { return m.array.Lacking(ctx, first, end) }
 	err := m.walk(ctx, lacking, m.healer(stripe.Healing{Node: stripe.AllNodes, Spares: true}))
 	done := m.end()

@@ -16,7 +16,7 @@ import (
 // empty when nothing is to be done.
 type Progress struct {
 	Kind        string
-	Node        chunk.NodeID // of a resync
+	Node        chunk.NodeID // that is resynced, or was out for so long that a rebuild is due
 	TotalBlocks int          // to be looked at, as far as is known
 	DoneBlocks  int
 	Bytes       int64 // written
@@ -83,10 +83,10 @@ func (m *Manager) begin(k kind, node chunk.NodeID) {
 	defer m.mu.Unlock()
 	m.job = Progress{Kind: string(k), Node: node, Started: time.Now()}
 	switch k {
-	case resync:
-		m.opts.Logger.Info("resync begins", "node", node)
-	case rebuild, scrub:
-		m.opts.Logger.Info(string(k) + " begins")
+	case resync, rebuild:
+		m.opts.Logger.Info(string(k)+" begins", "node", node)
+	case scrub:
+		m.opts.Logger.Info("scrub begins")
 	}
 }
 
