@@ -125,19 +125,23 @@ func TestAFilmWaitsForTheThirdCard(t *testing.T) {
 func TestAFilmPlaysFromASlowCard(t *testing.T) {
 	t.Parallel()
 	r := startLesson(t, "")
-	p := r.await("cards at work", func(p metrics.Cluster) bool {
-		return p.Film != nil && p.Film.CheckedBytes > 0 && working(p) != ""
+	p := r.await("cards that are read from", func(p metrics.Cluster) bool {
+		return p.Gateway != nil && p.Film != nil && p.Film.CheckedBytes > 0 && reading(p) != ""
 	})
-	id := working(p)
+	id, before := reading(p), p.Gateway.HedgedReads
 	r.act(id, Slow)
+	r.await("reads that do not wait for it", func(p metrics.Cluster) bool {
+		return p.Gateway != nil && p.Gateway.HedgedReads > before
+	})
 	r.awaitFilm("from a slow card")
 	r.act(id, Plug)
 	r.awaitCard(id, "after it was slow", wellAgain)
 }
 
-func working(p metrics.Cluster) string {
+// reading returns a card that the film is read from.
+func reading(p metrics.Cluster) string {
 	for _, c := range p.Cards {
-		if c.State == metrics.Working {
+		if c.ReadsPerSecond > 0 {
 			return c.ID
 		}
 	}
