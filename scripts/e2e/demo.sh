@@ -130,6 +130,7 @@ one_card() {
 	keys e
 	wait_for 5 "the resync was told" shown "$CARD.*node is resynced"
 	keys e
+	wait_for 5 "the cards are shown again" count 4 working
 }
 
 # A card that comes back blank has all to be resynced, slowly here.
