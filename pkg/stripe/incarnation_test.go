@@ -83,3 +83,38 @@ func (r *rig) lostOrThere() {
 		r.Error("a replied write is lost, and the incarnation does not tell")
 	}
 }
+
+// TestAMarkIsOfTheRecordedStart: a node restarts, and has more synced since; the
+// superblock is updated while it cannot take note of the new start. The next
+// opening must not compare what that start found on the card with what it has
+// synced later, and take the node for one that lacks something.
+func TestAMarkIsOfTheRecordedStart(t *testing.T) {
+	inRig(t, 8, func(r *rig) {
+		r.opts.SyncEvery = time.Hour
+		a := r.open()
+		r.write(a, 1, 1)
+		r.flush(a)
+		for _, s := range r.stores {
+			s.Restart()
+		}
+		time.Sleep(time.Second) // they are known again
+		for range 3 {
+			r.write(a, 1, 2)
+			r.flush(a)
+		}
+		a.mark()
+		a.mu.Lock()
+		a.recovering = true
+		a.mu.Unlock()
+		if err := a.update(r.Context(), asItIs); err != nil {
+			t.Fatal(err)
+		}
+		r.abandon(a)
+		a = r.open()
+		defer r.close(a)
+		if n := a.superblock().CountIn(); n != 8 {
+			t.Errorf("%d of 8 nodes are in", n)
+		}
+		r.expect(a, 1, 2)
+	})
+}

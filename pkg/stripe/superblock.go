@@ -43,7 +43,9 @@ func (a *Array) update(ctx context.Context, change func(*cluster.Superblock) err
 // draft returns the next superblock. It takes note of a node's new start only
 // when nothing that was replied to lacks a chunk: the next opening counts the
 // starts that it does not know, and what those nodes have lost from memory must
-// be on others, or there again, before it is told not to.
+// be on others, or there again, before it is told not to. A mark is of the
+// recorded start: what a later one has synced says nothing of what its card had
+// when that began.
 func (a *Array) draft(change func(*cluster.Superblock) error) (*cluster.Superblock, error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -53,7 +55,9 @@ func (a *Array) draft(change func(*cluster.Superblock) error) (*cluster.Superblo
 		if p.up && whole {
 			next.Nodes[i].Instance = a.ledger.nodes[i].instance
 		}
-		next.Nodes[i].Mark = max(next.Nodes[i].Mark, a.ledger.nodes[i].mark)
+		if at := &a.ledger.nodes[i]; next.Nodes[i].Instance == at.instance {
+			next.Nodes[i].Mark = max(next.Nodes[i].Mark, at.mark)
+		}
 	}
 	a.number++
 	next.Number, next.Epoch = a.number, a.epoch
