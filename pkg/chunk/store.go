@@ -152,6 +152,9 @@ const (
 	// version held is Base, intact; and where the chunks that the patches of one
 	// Write come to exceed MaxRequestBytes.
 	OpPatch
+	// OpSync, the last of its Write or nothing, does what Sync does when all
+	// before it is done, in the same request. It has no other field.
+	OpSync
 )
 
 // AllIndexes in an OpDrop means every chunk index of the block.

@@ -113,6 +113,9 @@
 //	| index 1 | 0 0 0 | offset 4 | length 4 | block 8 | at most 8 |
 //	| state 1 | version 8 |
 //
+// An operation of kind OpSync, the last of its Write, asks for a Sync in the same
+// request; all its other fields are 0.
+//
 //	request          body                      reply
 //	hello            -                         node, store 16, instance 16, read-only 1,
 //	                                           n 2, n * (volume 16, epoch 4, w 8, deleted 1)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 
 	"rozobox/pkg/chunk"
@@ -16,6 +17,22 @@ func (s *Store) Write(ctx context.Context, term chunk.Term, ops []chunk.Op) (chu
 	if err := checkOps(ops); err != nil {
 		return chunk.Ack{}, s.wrap(term.Volume, err)
 	}
+	last := len(ops) - 1
+	if last < 0 || ops[last].Kind != chunk.OpSync {
+		return s.write(ctx, term, ops)
+	}
+	ack, err := s.write(ctx, term, ops[:last])
+	if err != nil {
+		return chunk.Ack{}, err
+	}
+	if _, err = s.Sync(ctx, term); err != nil || ack.Errs != nil {
+		ack.Errs = append(slices.Grow(ack.Errs, last+1)[:last], err)
+	}
+	return ack, nil
+}
+
+// write does all but an OpSync.
+func (s *Store) write(ctx context.Context, term chunk.Term, ops []chunk.Op) (chunk.Ack, error) {
 	v, _, err := s.admit(term) // before any work for it
 	if err != nil {
 		return chunk.Ack{}, err
@@ -40,6 +57,12 @@ func checkOps(ops []chunk.Op) error {
 	if len(ops) > chunk.MaxOps {
 		return fmt.Errorf("write of %d operations: %w", len(ops), chunk.ErrInvalid)
 	}
+	if last := len(ops) - 1; last >= 0 && ops[last].Kind == chunk.OpSync {
+		if err := checkSync(&ops[last]); err != nil {
+			return err
+		}
+		ops = ops[:last]
+	}
 	total := 0
 	for i := range ops {
 		if err := checkOp(&ops[i]); err != nil {
@@ -49,6 +72,13 @@ func checkOps(ops []chunk.Op) error {
 	}
 	if total > chunk.MaxRequestBytes {
 		return fmt.Errorf("write of %d bytes: %w", total, chunk.ErrInvalid)
+	}
+	return nil
+}
+
+func checkSync(op *chunk.Op) error {
+	if op.Block != 0 || op.Index != 0 || op.Version != 0 || op.Repair || len(op.Data)+int(op.Off) > 0 || op.Base != 0 {
+		return fmt.Errorf("sync of a block: %w", chunk.ErrInvalid)
 	}
 	return nil
 }

@@ -372,6 +372,7 @@ func TestI1NothingSettlesBelowTheWriteQuorum(t *testing.T) {
 			link.Cut()
 		}
 		time.Sleep(time.Second)
+		a.unhurried()
 		r.write(a, 1, 2)
 		for _, link := range r.links[:2] {
 			link.Heal()

@@ -428,6 +428,7 @@ func (l *ledger) synced(n int, list []item, instance chunk.InstanceID, told chun
 			it.state = synced
 		}
 	}
+	l.nodes[n].unsynced = slices.DeleteFunc(l.nodes[n].unsynced, func(it item) bool { return it.state == synced })
 }
 
 // unsync puts back what a failed Sync was to cover, but for what the node has

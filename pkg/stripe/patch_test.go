@@ -242,6 +242,7 @@ func TestWholeChunkOfAPatchThatSettles(t *testing.T) {
 		defer r.close(m.a)
 		r.flush(m.a)
 		home := int(m.homes(0)[0])
+		m.a.unhurried()
 		m.update(0, 0, []byte("patch"))
 		m.a.declareOut([]int{home})
 		r.stores[home].Crash(0)

@@ -313,13 +313,60 @@ func (p *peer) send(batch []item) {
 	if len(batch) == 0 {
 		return
 	}
+	if p.isPrompt(batch) {
+		p.sendAndSync(batch, ops)
+		return
+	}
 	ended := p.timeWrite(len(batch))
 	ack, err := p.write(ops, urgent(batch))
 	ended(err)
 	if err != nil {
 		p.failed(fmt.Errorf("write: %w", err))
 	}
-	p.sent(batch, ack, err)
+	p.array.mu.Lock()
+	defer p.array.mu.Unlock()
+	p.sentLocked(batch, ack, err)
+}
+
+// isPrompt reports whether a batch will be flushed as soon as it is replied to.
+func (p *peer) isPrompt(batch []item) bool {
+	p.array.mu.Lock()
+	defer p.array.mu.Unlock()
+	return !urgent(batch) && batch[len(batch)-1].version <= p.array.prompt
+}
+
+// sendAndSync has the node write and sync in one request. The sync covers what
+// was acknowledged before, too.
+func (p *peer) sendAndSync(batch []item, ops []chunk.Op) {
+	a := p.array
+	a.mu.Lock()
+	before, known := a.ledger.takeUnsynced(p.n), a.ledger.nodes[p.n].instance
+	a.mu.Unlock()
+	ctx, cancel := context.WithTimeout(a.life, syncPatience*a.opts.NodeTimeout)
+	defer cancel()
+	term := p.term()
+	ended := p.timeSync(len(before) + len(batch))
+	ack, err := p.Store.Write(ctx, term, append(ops, chunk.Op{Kind: chunk.OpSync}))
+	ended(err)
+	if err != nil {
+		p.failed(fmt.Errorf("write and sync: %w", err))
+	}
+	synced := err == nil && ack.Instance == known
+	if ack.Errs != nil {
+		synced = synced && ack.Errs[len(batch)] == nil
+		ack.Errs = ack.Errs[:len(batch)]
+	}
+	covered := slices.Concat(before, batch) // sentLocked changes batch
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	p.sentLocked(batch, ack, err)
+	if synced {
+		a.ledger.synced(p.n, covered, known, term.Watermark)
+		a.settleLocked()
+		return
+	}
+	a.ledger.unsync(p.n, before)
+	poke(p.dirty)
 }
 
 func (p *peer) write(ops []chunk.Op, urgent bool) (chunk.Ack, error) {
@@ -331,11 +378,10 @@ func (p *peer) write(ops []chunk.Op, urgent bool) (chunk.Ack, error) {
 	return p.Store.Write(ctx, p.term(), ops)
 }
 
-// sent enters the outcome of a batch into the ledger.
-func (p *peer) sent(batch []item, ack chunk.Ack, err error) {
+// sentLocked enters the outcome of a batch, which becomes its own, into the
+// ledger.
+func (p *peer) sentLocked(batch []item, ack chunk.Ack, err error) {
 	a := p.array
-	a.mu.Lock()
-	defer a.mu.Unlock()
 	if err != nil {
 		a.ledger.requeue(p.n, batch)
 		return

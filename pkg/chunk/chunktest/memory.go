@@ -246,7 +246,9 @@ func (m *Memory) Write(ctx context.Context, term chunk.Term, ops []chunk.Op) (ch
 	m.used = time.Now()
 	ack := chunk.Ack{Instance: m.instance}
 	for i, op := range ops {
-		if err := m.applyLocked(v, term.Volume, op); err != nil {
+		if op.Kind == chunk.OpSync {
+			m.syncLocked()
+		} else if err := m.applyLocked(v, term.Volume, op); err != nil {
 			if ack.Errs == nil {
 				ack.Errs = make([]error, len(ops))
 			}
@@ -266,9 +268,9 @@ func checkOps(ops []chunk.Op) error {
 		return fmt.Errorf("%d operations: %w", len(ops), chunk.ErrInvalid)
 	}
 	total := 0
-	for _, op := range ops {
+	for i, op := range ops {
 		total += len(op.Data)
-		if total > chunk.MaxRequestBytes || !validOp(op) {
+		if last := i == len(ops)-1; total > chunk.MaxRequestBytes || !validOp(op) || op.Kind == chunk.OpSync && !last {
 			return fmt.Errorf("operation %+v: %w", op.Kind, chunk.ErrInvalid)
 		}
 	}
@@ -278,6 +280,8 @@ func checkOps(ops []chunk.Op) error {
 func validOp(op chunk.Op) bool {
 	patch, size := op.Kind == chunk.OpPatch, uint64(op.Off)+uint64(len(op.Data))
 	switch {
+	case op.Kind == chunk.OpSync:
+		return op.Version == 0 && op.Index == 0 && op.Block == 0 && !op.Repair && op.Base == 0 && size == 0
 	case op.Kind < chunk.OpPut || op.Kind > chunk.OpPatch || op.Version == 0:
 		return false
 	case patch && (op.Base == 0 || op.Base >= op.Version || op.Repair), !patch && (op.Base|chunk.Version(op.Off)) != 0:
@@ -407,6 +411,11 @@ func (m *Memory) Sync(ctx context.Context, term chunk.Term) (chunk.Ack, error) {
 	if m.readOnly {
 		return chunk.Ack{}, fmt.Errorf("%s: sync: %w", m.node, chunk.ErrReadOnly)
 	}
+	m.syncLocked()
+	return chunk.Ack{Instance: m.instance, FreeBytes: m.freeLocked()}, nil
+}
+
+func (m *Memory) syncLocked() {
 	for _, c := range m.log {
 		m.durable.apply(c)
 	}
@@ -416,7 +425,6 @@ func (m *Memory) Sync(ctx context.Context, term chunk.Term) (chunk.Ack, error) {
 		m.live[id].collect(d.watermark)
 	}
 	m.stat.Syncs++
-	return chunk.Ack{Instance: m.instance, FreeBytes: m.freeLocked()}, nil
 }
 
 // List implements chunk.Catalog.

@@ -99,11 +99,14 @@ func testInvalidOps(r *rig) {
 		"patch without base": with(func(op *chunk.Op) { op.Kind = chunk.OpPatch }),
 		"patch of itself":    with(func(op *chunk.Op) { op.Kind, op.Base = chunk.OpPatch, v }),
 		"patch too far":      with(func(op *chunk.Op) { op.Kind, op.Base, op.Off = chunk.OpPatch, v-1, chunk.MaxChunkSize }),
+		"sync of a block":    with(func(op *chunk.Op) { op.Kind, op.Data = chunk.OpSync, nil }),
 		"patch as repair":    with(func(op *chunk.Op) { op.Kind, op.Base, op.Repair = chunk.OpPatch, v-1, true }),
 	} {
 		r.refuse(what, op, chunk.ErrInvalid)
 	}
-	_, err := r.store.Write(r.ctx, r.term, make([]chunk.Op, chunk.MaxOps+1))
+	_, err := r.store.Write(r.ctx, r.term, []chunk.Op{{Kind: chunk.OpSync}, putOp(1, 0, v)})
+	r.wantErr("sync before the end", err, chunk.ErrInvalid)
+	_, err = r.store.Write(r.ctx, r.term, make([]chunk.Op, chunk.MaxOps+1))
 	r.wantErr("too many operations", err, chunk.ErrInvalid)
 	var ops []chunk.Op
 	for i := range chunk.MaxRequestBytes/chunk.MaxChunkSize + 1 {

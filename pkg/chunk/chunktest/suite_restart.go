@@ -1,6 +1,7 @@
 package chunktest
 
 import (
+	"errors"
 	"math/rand/v2"
 
 	"rozobox/pkg/chunk"
@@ -8,6 +9,7 @@ import (
 
 var restartTests = []suiteTest{
 	{"SyncedSurvives", bothWays(testSyncedSurvives)},
+	{"SyncedByItsWriteSurvives", bothWays(testSyncedByWrite)},
 	{"UnsyncedIsIntactOrAbsent", bothWays(testUnsynced)},
 	{"I5GrantSurvives", bothWays(testGrantSurvives)},
 	{"SuperblockSurvives", bothWays(testSuperblockSurvives)},
@@ -47,6 +49,24 @@ func testSyncedSurvives(r *rig, clean bool) {
 	r.has(2, 5, a)
 	r.write(putOp(1, 0, c))
 	r.has(1, 0, c)
+	r.has(1, 0, c)
+}
+
+func testSyncedByWrite(r *rig, clean bool) {
+	a, b, c := r.version(), r.version(), r.version()
+	r.write(putOp(1, 0, a))
+	r.term.Watermark = a
+	r.write(putOp(1, 0, b), putOp(2, 5, b), chunk.Op{Kind: chunk.OpSync})
+	r.reopen(clean)
+	r.wantW(a)
+	r.listed(1, 0, a, b)
+	r.has(2, 5, b)
+	ack, err := r.store.Write(r.ctx, r.term, []chunk.Op{putOp(1, 0, c), putOp(1, 1, a), {Kind: chunk.OpSync}})
+	r.must(err)
+	if len(ack.Errs) != 3 || ack.Errs[0] != nil || !errors.Is(ack.Errs[1], chunk.ErrSettled) || ack.Errs[2] != nil {
+		r.Errorf("a refused put between others: %v", ack.Errs)
+	}
+	r.reopen(clean)
 	r.has(1, 0, c)
 }
 
