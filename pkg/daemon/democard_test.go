@@ -138,14 +138,16 @@ func TestAFilmPlaysFromASlowCard(t *testing.T) {
 	r.awaitCard(id, "after it was slow", wellAgain)
 }
 
-// reading returns a card that the film is read from.
-func reading(p metrics.Cluster) string {
+// reading returns the card that is read most: the film is read from four, and
+// what was read beside it is over.
+func reading(p metrics.Cluster) (id string) {
+	most := 0.0
 	for _, c := range p.Cards {
-		if c.ReadsPerSecond > 0 {
-			return c.ID
+		if c.ReadsPerSecond > most {
+			id, most = c.ID, c.ReadsPerSecond
 		}
 	}
-	return ""
+	return id
 }
 
 func TestWhatALessonCannotDo(t *testing.T) {

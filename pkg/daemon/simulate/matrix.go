@@ -290,12 +290,27 @@ func (g *gate) Read(ctx context.Context, term chunk.Term, gets []chunk.Get) ([]c
 	return g.Store.Read(ctx, term, gets)
 }
 
-// Write implements chunk.Data.
+// Write implements chunk.Data. An OpSync is a message of its own, as power may
+// fail before it.
 func (g *gate) Write(ctx context.Context, term chunk.Term, ops []chunk.Op) (chunk.Ack, error) {
 	if err := g.change(term); err != nil {
 		return chunk.Ack{}, err
 	}
-	return g.Store.Write(ctx, term, ops)
+	last := len(ops) - 1
+	if ops[last].Kind != chunk.OpSync {
+		return g.Store.Write(ctx, term, ops)
+	}
+	ack, err := g.Store.Write(ctx, term, ops[:last])
+	if err != nil {
+		return ack, err
+	}
+	if _, err := g.Sync(ctx, term); err != nil {
+		return chunk.Ack{}, err
+	}
+	if ack.Errs != nil {
+		ack.Errs = append(ack.Errs, nil)
+	}
+	return ack, nil
 }
 
 // Sync implements chunk.Data.
