@@ -20,7 +20,8 @@ declare -A PACKAGES=(
 	[shellcheck]=shellcheck [gcc]=gcc [chromium]=chromium [node]=nodejs [npm]=npm [tmux]=tmux
 )
 # The cheap ones first, so that a mistake shows early; those in one string at once.
-E2E=(nbdinfo nbdcopy fio tls qemu-io ext4 garbage certificates "web damage full-disk takeover" demo "failures kernel crash-nodes crash-gateway crash-all")
+E2E=(nbdinfo nbdcopy fio tls qemu-io ext4 garbage certificates "web damage full-disk takeover" demo
+	"failures kernel crash-nodes crash-gateway crash-all")
 SKIPPED_STATUS=77 # of a script that cannot run here, as automake has it
 
 PASSED=0 FAILED=0 SKIPPED=0

@@ -173,6 +173,16 @@ type Op struct {
 	Off  uint32  // OpPatch only: where Data applies; all of it lies within the chunk
 }
 
+// SplitSync returns the operations of a Write without its OpSync, and whether it
+// has one.
+func SplitSync(ops []Op) (others []Op, sync bool) {
+	last := len(ops) - 1
+	if last < 0 || ops[last].Kind != OpSync {
+		return ops, false
+	}
+	return ops[:last], true
+}
+
 // Ack answers a Write or a Sync.
 type Ack struct {
 	Instance  InstanceID

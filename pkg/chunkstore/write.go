@@ -17,16 +17,17 @@ func (s *Store) Write(ctx context.Context, term chunk.Term, ops []chunk.Op) (chu
 	if err := checkOps(ops); err != nil {
 		return chunk.Ack{}, s.wrap(term.Volume, err)
 	}
-	last := len(ops) - 1
-	if last < 0 || ops[last].Kind != chunk.OpSync {
-		return s.write(ctx, term, ops)
+	others, sync := chunk.SplitSync(ops)
+	ack, err := s.write(ctx, term, others)
+	if err != nil || !sync {
+		return ack, err
 	}
-	ack, err := s.write(ctx, term, ops[:last])
-	if err != nil {
-		return chunk.Ack{}, err
+	synced, err := s.Sync(ctx, term)
+	if err == nil {
+		ack.FreeBytes = synced.FreeBytes
 	}
-	if _, err = s.Sync(ctx, term); err != nil || ack.Errs != nil {
-		ack.Errs = append(slices.Grow(ack.Errs, last+1)[:last], err)
+	if err != nil || ack.Errs != nil {
+		ack.Errs = append(slices.Grow(ack.Errs, len(ops))[:len(others)], err)
 	}
 	return ack, nil
 }
@@ -57,12 +58,13 @@ func checkOps(ops []chunk.Op) error {
 	if len(ops) > chunk.MaxOps {
 		return fmt.Errorf("write of %d operations: %w", len(ops), chunk.ErrInvalid)
 	}
-	if last := len(ops) - 1; last >= 0 && ops[last].Kind == chunk.OpSync {
-		if err := checkSync(&ops[last]); err != nil {
+	others, sync := chunk.SplitSync(ops)
+	if sync {
+		if err := checkSync(&ops[len(others)]); err != nil {
 			return err
 		}
-		ops = ops[:last]
 	}
+	ops = others
 	total := 0
 	for i := range ops {
 		if err := checkOp(&ops[i]); err != nil {
@@ -76,6 +78,7 @@ func checkOps(ops []chunk.Op) error {
 	return nil
 }
 
+// checkSync refuses a sync that names anything to be synced.
 func checkSync(op *chunk.Op) error {
 	if op.Block != 0 || op.Index != 0 || op.Version != 0 || op.Repair || len(op.Data)+int(op.Off) > 0 || op.Base != 0 {
 		return fmt.Errorf("sync of a block: %w", chunk.ErrInvalid)

@@ -149,8 +149,10 @@ func TestI1RebuildThenTwoMoreMayDie(t *testing.T) {
 		if r.underProtected() == 0 {
 			t.Error("rebuilt before its time")
 		}
-		for r.manager.Status().Job.Kind != string(rebuild) {
-			time.Sleep(time.Millisecond)
+		for start := time.Now(); r.manager.Status().Job.Kind != string(rebuild); time.Sleep(time.Millisecond) {
+			if time.Since(start) > time.Minute {
+				t.Fatal("no rebuild began")
+			}
 		}
 		if node := r.manager.Status().Job.Node; node != "n2" && node != "n5" {
 			t.Errorf("the rebuild is of %q", node)

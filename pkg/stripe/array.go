@@ -45,9 +45,8 @@ type Array struct {
 	seq        uint64          // of the newest version
 	number     uint64          // of the newest superblock that was tried
 	target     chunk.Version   // newest version that somebody wants settled
-	prompt     chunk.Version   // newest version that will be flushed at once
-	flushed    uint64          // seq at the last flush
-	perFlush   uint64          // how many versions the last flush had to settle
+	foresight  foresight       // of flushes
+	prompt     chunk.Version   // newest version that is expected to be flushed at once
 	leaseUntil time.Duration   // on opts.Clock
 	healing    map[uint64]bool // blocks that Heal works on: writers of them wait
 	hedges     float64         // how many reads may be hedged now

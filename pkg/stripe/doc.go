@@ -13,6 +13,7 @@
 //	patch.go       Update: a few bytes of a block
 //	ledger.go      the account of versions above W; no effects
 //	peer.go        one node: heartbeat, send, sync
+//	prompt.go      a write that is about to be flushed: send and sync at once
 //	read.go        ReadAt from homes and memory
 //	decode.go      ReadAt from any k chunks
 //	trace.go       who gave the last read, while somebody watches

@@ -328,47 +328,6 @@ func (p *peer) send(batch []item) {
 	p.sentLocked(batch, ack, err)
 }
 
-// isPrompt reports whether a batch will be flushed as soon as it is replied to.
-func (p *peer) isPrompt(batch []item) bool {
-	p.array.mu.Lock()
-	defer p.array.mu.Unlock()
-	return !urgent(batch) && batch[len(batch)-1].version <= p.array.prompt
-}
-
-// sendAndSync has the node write and sync in one request. The sync covers what
-// was acknowledged before, too.
-func (p *peer) sendAndSync(batch []item, ops []chunk.Op) {
-	a := p.array
-	a.mu.Lock()
-	before, known := a.ledger.takeUnsynced(p.n), a.ledger.nodes[p.n].instance
-	a.mu.Unlock()
-	ctx, cancel := context.WithTimeout(a.life, syncPatience*a.opts.NodeTimeout)
-	defer cancel()
-	term := p.term()
-	ended := p.timeSync(len(before) + len(batch))
-	ack, err := p.Store.Write(ctx, term, append(ops, chunk.Op{Kind: chunk.OpSync}))
-	ended(err)
-	if err != nil {
-		p.failed(fmt.Errorf("write and sync: %w", err))
-	}
-	synced := err == nil && ack.Instance == known
-	if ack.Errs != nil {
-		synced = synced && ack.Errs[len(batch)] == nil
-		ack.Errs = ack.Errs[:len(batch)]
-	}
-	covered := slices.Concat(before, batch) // sentLocked changes batch
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	p.sentLocked(batch, ack, err)
-	if synced {
-		a.ledger.synced(p.n, covered, known, term.Watermark)
-		a.settleLocked()
-		return
-	}
-	a.ledger.unsync(p.n, before)
-	poke(p.dirty)
-}
-
 func (p *peer) write(ops []chunk.Op, urgent bool) (chunk.Ack, error) {
 	if urgent {
 		return p.insist(ops)

@@ -45,7 +45,8 @@ func (a *Array) update(ctx context.Context, change func(*cluster.Superblock) err
 // starts that it does not know, and what those nodes have lost from memory must
 // be on others, or there again, before it is told not to. A mark is of the
 // recorded start: what a later one has synced says nothing of what its card had
-// when that began.
+// when that began. Until that is recorded too, soon, the mark before stands, as
+// it does between any two (markEvery).
 func (a *Array) draft(change func(*cluster.Superblock) error) (*cluster.Superblock, error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()

@@ -40,19 +40,11 @@ func (a *Array) Discard(ctx context.Context, block uint64) error {
 	return a.write(ctx, block, payload{}, mustFit)
 }
 
-// promptVersions is how many versions a writer writes before each of its
-// flushes, at most, for the last of them to be synced with its write: where the
-// flush comes as expected, that saves a request to each node, and else it costs
-// one sync. More versions than this are worth a sync of their own.
-const promptVersions = 16
-
 // Flush returns when all that was replied to before it began is durable. A
 // Flush that fails has changed nothing: the next needs the same.
 func (a *Array) Flush(ctx context.Context) error {
 	a.mu.Lock()
-	if a.seq != a.flushed {
-		a.flushed, a.perFlush = a.seq, a.seq-a.flushed
-	}
+	a.foresight.flush(a.seq)
 	newest := a.ledger.replied
 	if a.opts.Writeback {
 		newest = a.newestLocked()
@@ -191,10 +183,11 @@ func (a *Array) roomLocked(placed []uint8) bool {
 func (a *Array) enterWriteLocked(block uint64, c payload) *write {
 	a.seq++
 	a.shedLocked()
-	if n := a.seq - a.flushed; n == a.perFlush && n <= promptVersions {
-		a.prompt = chunk.MakeVersion(a.epoch, a.seq)
+	version := chunk.MakeVersion(a.epoch, a.seq)
+	if a.foresight.expects(a.seq) {
+		a.prompt = version
 	}
-	w := a.ledger.add(chunk.MakeVersion(a.epoch, a.seq), block, c)
+	w := a.ledger.add(version, block, c)
 	for _, c := range w.copies {
 		poke(a.peers[c.node].work)
 	}

@@ -68,6 +68,11 @@ func testSyncedByWrite(r *rig, clean bool) {
 	}
 	r.reopen(clean)
 	r.has(1, 0, c)
+	d := r.version()
+	r.write(putOp(1, 0, d))
+	r.write(chunk.Op{Kind: chunk.OpSync})
+	r.reopen(clean)
+	r.has(1, 0, d)
 }
 
 func testUnsynced(r *rig, clean bool) {

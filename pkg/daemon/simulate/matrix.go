@@ -296,12 +296,9 @@ func (g *gate) Write(ctx context.Context, term chunk.Term, ops []chunk.Op) (chun
 	if err := g.change(term); err != nil {
 		return chunk.Ack{}, err
 	}
-	last := len(ops) - 1
-	if ops[last].Kind != chunk.OpSync {
-		return g.Store.Write(ctx, term, ops)
-	}
-	ack, err := g.Store.Write(ctx, term, ops[:last])
-	if err != nil {
+	ops, sync := chunk.SplitSync(ops)
+	ack, err := g.Store.Write(ctx, term, ops)
+	if err != nil || !sync {
 		return ack, err
 	}
 	if _, err := g.Sync(ctx, term); err != nil {
