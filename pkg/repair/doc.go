@@ -10,7 +10,8 @@
 //
 //	resync   a node is out and answers: follow, heal what differs, join
 //	rebuild  a node is out for longer than RebuildAfter: heal with spares
-//	tidy     all nodes are in again: drop what spares held for them
+//	tidy     all nodes are in again: drop what spares held for them, and what
+//	         they were sent of writes that were late
 //	reclaim  every ReclaimEvery: drop the tombstones that hide nothing any more
 //	scrub    every ScrubEvery: verify every chunk, heal what is wrong
 //

@@ -70,6 +70,7 @@ type Manager struct {
 	health    map[int]*health // by node
 	lacking   int             // blocks that lack chunks, as last counted
 	untidy    bool            // spares may hold what homes have again
+	tidied    time.Time       // when that was last seen to
 	restUntil time.Time       // after a failure: nothing but resyncs begins before
 	scrubs    int             // requested and not begun
 	scrub     ScrubReport     // the last one
@@ -277,7 +278,7 @@ func (m *Manager) next(scrubbed, reclaimed time.Time) (int, kind) {
 	}
 	allIn := status.Superblock.CountIn() == len(status.Superblock.Nodes)
 	switch {
-	case allIn && m.untidy:
+	case allIn && (m.untidy || status.Strewn > 0 && time.Since(m.tidied) > tidyEvery):
 		return 0, tidy
 	case allIn && time.Since(reclaimed) > m.opts.ReclaimEvery:
 		return 0, reclaim
@@ -322,18 +323,33 @@ func (m *Manager) bringBack(ctx context.Context, n int) error {
 	return err
 }
 
-// tidyUp drops what spares held for nodes that are in again.
+// tidyEvery is how often what late writes have strewn is dropped: seldom, so that
+// there is a batch of it.
+const tidyEvery = 5 * time.Second
+
+// tidyUp drops what spares hold that homes have: of the whole volume where nodes
+// were away, else where the array says.
 func (m *Manager) tidyUp(ctx context.Context) {
 	m.begin(tidy, "")
 	surplus := func(first, end uint64) ([]uint64, error) { return m.array.Surplus(ctx, first, end) }
+	if strewn := m.array.Strewn(); !m.isUntidy() {
+		surplus = among(strewn)
+	}
 	err := m.walk(ctx, surplus, m.healer(stripe.Healing{Node: stripe.AllNodes, Spares: true}))
 	m.end()
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	m.tidied = time.Now()
 	if m.untidy = err != nil; m.untidy {
 		m.restUntil = time.Now().Add(rest)
 		m.opts.Logger.Warn("dropping what spares held stopped, it will go on", "error", err)
 	}
+}
+
+func (m *Manager) isUntidy() bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.untidy
 }
 
 // rebuild puts all chunks that lack a holder onto spares, as n has been out for

@@ -216,6 +216,31 @@ func (r *rig) held() (chunks uint64) {
 	return chunks
 }
 
+// TestWhatLateWritesStrewIsDropped: a node is late for a moment, so spares are sent
+// its chunks too. Soon after they hold nothing that they need not.
+func TestWhatLateWritesStrewIsDropped(t *testing.T) {
+	inRig(t, Options{}, func(r *rig) {
+		r.write(0, 80, 1)
+		time.Sleep(5 * time.Second) // what the last gateway might have left is seen to
+		r.links[2].Delay(50 * time.Millisecond)
+		for b := range uint64(8) {
+			if err := r.array.WriteBlock(r.Context(), b, content(b, 2)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		r.links[2].Delay(time.Millisecond)
+		r.write(0, 0, 0)
+		if r.array.Status().Strewn == 0 {
+			t.Error("no spare was sent anything")
+		}
+		time.Sleep(2 * tidyEvery)
+		if n := r.held(); n != 80*6 {
+			t.Errorf("%d chunks are held, want %d", n, 80*6)
+		}
+		r.expect(0, 8, 2)
+	})
+}
+
 // TestScrubMendsDamage: bits flip in two chunks of each stripe.
 func TestScrubMendsDamage(t *testing.T) {
 	inRig(t, Options{}, func(r *rig) {

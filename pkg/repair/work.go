@@ -101,6 +101,18 @@ func (m *Manager) end() Progress {
 // finder returns the blocks of a window that a job must mend.
 type finder func(first, end uint64) ([]uint64, error)
 
+// among returns a finder of these blocks.
+func among(blocks []uint64) finder {
+	return func(first, end uint64) (some []uint64, _ error) {
+		for _, b := range blocks {
+			if first <= b && b < end {
+				some = append(some, b)
+			}
+		}
+		return some, nil
+	}
+}
+
 // mender mends some blocks together and returns the bytes that it wrote.
 type mender struct {
 	batch int // how many at most

@@ -51,6 +51,7 @@ type Array struct {
 	healing    map[uint64]bool // blocks that Heal works on: writers of them wait
 	hedges     float64         // how many reads may be hedged now
 	hedged     uint64          // how many were
+	writing    latency         // of writes, until all holders have them
 	changed    chan struct{}   // closed and made anew when W, lease or err change
 	err        error           // why the term ended
 }
@@ -237,13 +238,14 @@ func (a *Array) renewLocked() {
 	}
 }
 
-// tend syncs what nobody flushes, so that W moves. It updates the superblock
-// when a node has restarted, so that a later opening can tell how many lost
-// what they had in memory, and every markEvery.
+// tend syncs what nobody flushes, so that W moves, and once W stands still has all
+// nodes make it durable, so that they free what it has passed. It updates the
+// superblock when a node has restarted, so that a later opening can tell how many
+// lost what they had in memory, and every markEvery.
 func (a *Array) tend() {
 	tick := time.NewTicker(a.opts.SyncEvery)
 	defer tick.Stop()
-	marked := time.Now()
+	marked, before := time.Now(), chunk.Version(0)
 	for {
 		select {
 		case <-tick.C:
@@ -253,10 +255,14 @@ func (a *Array) tend() {
 		a.mu.Lock()
 		a.wantLocked(a.newestLocked())
 		due := a.restartsLocked() || time.Since(marked) > markEvery
+		rests := a.ledger.watermark == before && a.unmarkedLocked()
+		before = a.ledger.watermark
 		a.mu.Unlock()
+		if due || rests {
+			a.mark()
+		}
 		if due {
 			marked = time.Now()
-			a.mark()
 			// A failure is seen by whoever needs the quorum.
 			_ = a.update(a.life, asItIs)
 		}
@@ -270,6 +276,16 @@ const markEvery = 10 * time.Minute
 func (a *Array) restartsLocked() bool {
 	for i, p := range a.peers {
 		if p.up && a.sb.Nodes[i].Instance != a.ledger.nodes[i].instance {
+			return true
+		}
+	}
+	return false
+}
+
+// unmarkedLocked reports whether some node that is in has not made W durable.
+func (a *Array) unmarkedLocked() bool {
+	for i, p := range a.peers {
+		if p.up && a.sb.Nodes[i].State == cluster.In && a.ledger.nodes[i].mark < a.ledger.watermark {
 			return true
 		}
 	}

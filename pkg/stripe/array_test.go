@@ -313,6 +313,24 @@ func TestNoSpaceIsSaidBeforeAVersionIsTaken(t *testing.T) {
 	})
 }
 
+// TestWhatIsSupersededIsFreedSoon: also where nothing more is written.
+func TestWhatIsSupersededIsFreedSoon(t *testing.T) {
+	inRig(t, 8, func(r *rig) {
+		a := r.open()
+		for generation := range 3 {
+			r.write(a, 1, generation+1)
+			r.flush(a)
+		}
+		time.Sleep(3 * a.opts.SyncEvery)
+		for n, s := range r.stores {
+			if held := s.Held(r.volume); len(held) > 1 {
+				t.Errorf("node %d holds %d versions", n, len(held))
+			}
+		}
+		r.close(a)
+	})
+}
+
 // TestTrimMakesRoomOnSlowCards: they free what a tombstone hides when they have
 // heard of W and synced it, and tell so later. No space is said only after that.
 func TestTrimMakesRoomOnSlowCards(t *testing.T) {

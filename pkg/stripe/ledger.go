@@ -31,8 +31,9 @@ type ledger struct {
 	replied   chunk.Version // the newest whose holders all have it
 	writes    []*write      // above W, oldest first
 	latest    map[uint64]*write
-	bytes     int64 // of memory in writes
-	patches   int   // how many of writes are patches
+	strewn    map[uint64]bool // settled blocks of which a spare was sent what it need not keep
+	bytes     int64           // of memory in writes
+	patches   int             // how many of writes are patches
 }
 
 // node is the ledger's account of one node.
@@ -75,7 +76,10 @@ type write struct {
 	holders []int8 // by chunk index, cluster.NoHolder where there is none
 	soon    []int8 // likewise, if the nodes that follow were in
 	copies  []*copied
-	replied chan struct{} // closed when every copy that counts was acknowledged
+	replied chan struct{} // closed when every copy that counts was acknowledged, or one in its stead
+
+	standIns []*copied // on spares, where the reply was late
+	strewn   bool      // it had some
 }
 
 // copied is one chunk of a write on one node.
@@ -86,6 +90,7 @@ type copied struct {
 	gone     bool // the node is no holder any more
 	patch    bool // may be sent as a patch; otherwise as a whole chunk
 	loose    bool // did not count when it was queued
+	standIn  bool // wanted only as long as the holder has not acknowledged it
 	node     int8
 	state    copyState
 	instance chunk.InstanceID // that acknowledged it
@@ -105,26 +110,11 @@ type item struct {
 	*copied
 }
 
-func (it item) op() chunk.Op {
-	op := chunk.Op{
-		Kind: chunk.OpTombstone, Block: it.block, Index: it.index, Version: it.version,
-		Repair: it.urgent,
-	}
-	switch {
-	case it.chunks != nil:
-		op.Kind, op.Data = chunk.OpPut, it.chunks[it.index]
-	case it.patched != nil:
-		op.Kind, op.Base = chunk.OpPatch, it.patched.base
-		op.Off, op.Data = it.patched.differenceOf(it.index)
-	}
-	return op
-}
-
 func newLedger(sb *cluster.Superblock, place *cluster.Placement, watermark chunk.Version) *ledger {
 	return &ledger{
 		width: sb.Geometry.Width(), chunkSize: sb.Geometry.ChunkSize(), writeQuorum: sb.WriteQuorum(), place: place,
 		members: sb.Nodes, soon: sb.Nodes, nodes: make([]node, len(sb.Nodes)),
-		watermark: watermark, latest: map[uint64]*write{},
+		watermark: watermark, latest: map[uint64]*write{}, strewn: map[uint64]bool{},
 	}
 }
 
@@ -232,7 +222,8 @@ func (l *ledger) arrange(w *write) {
 	cluster.Holders(w.holders, placed, l.members)
 	copy(w.soon, w.holders)
 	cluster.Holders(w.soon, placed, l.soon)
-	former := w.copies
+	former := slices.Concat(w.copies, w.standIns)
+	w.standIns = nil // one of another arrangement may stand where a holder is now
 	w.copies = make([]*copied, 0, len(former))
 	for i, holder := range w.holders {
 		if holder != cluster.NoHolder {
@@ -254,7 +245,7 @@ func (l *ledger) arrange(w *write) {
 func (l *ledger) copyTo(w *write, former []*copied, index uint8, n int8, counts bool) {
 	for _, c := range former {
 		if c.index == index && c.node == n {
-			c.counts = counts
+			c.counts, c.standIn = counts, false
 			w.copies = append(w.copies, c)
 			return
 		}
@@ -304,27 +295,34 @@ func (w *write) held() (n int) {
 // with them enough chunks. For that number a copy is as good on a node that
 // follows: there it tells nothing of what is current, but lasts.
 func (w *write) reached(state copyState, quorum int) bool {
-	indexes := uint32(0)
 	for _, c := range w.copies {
-		if c.state >= state {
-			indexes |= 1 << c.index
-		} else if c.counts {
+		if c.counts && c.state < state {
 			return false
 		}
 	}
-	return bits.OnesCount32(indexes) >= quorum
+	return bits.OnesCount32(w.indexes(state)) >= quorum
+}
+
+// indexes returns, as a set of bits, the chunks that have come as far as state.
+func (w *write) indexes(state copyState) (set uint32) {
+	for _, c := range w.copies {
+		if c.state >= state {
+			set |= 1 << c.index
+		}
+	}
+	return set
 }
 
 func (l *ledger) maybeReply(w *write) {
-	if w.isReplied() || !w.reached(acknowledged, l.writeQuorum) {
+	if w.isReplied() || !w.stands(l.writeQuorum) {
 		return
 	}
 	l.replied = max(l.replied, w.version)
 	close(w.replied)
 }
 
-// isReplied reports whether all holders have had the version: only then does
-// it outlive the gateway, and may be shown to anybody.
+// isReplied reports whether all holders have had the version, or others in their
+// stead: only then does it outlive the gateway, and may be shown to anybody.
 func (w *write) isReplied() bool {
 	select {
 	case <-w.replied:
@@ -335,10 +333,10 @@ func (w *write) isReplied() bool {
 }
 
 // whole reports whether every version that was replied to is, for all that is
-// known, still on all its holders.
+// known, still on all its holders, or on others in their stead.
 func (l *ledger) whole() bool {
 	return !slices.ContainsFunc(l.writes, func(w *write) bool {
-		return w.isReplied() && !w.reached(acknowledged, l.writeQuorum)
+		return w.isReplied() && !w.stands(l.writeQuorum)
 	})
 }
 
@@ -382,7 +380,10 @@ func (l *ledger) requeue(n int, batch []item) {
 // rare.
 func (l *ledger) refused(batch []item, errs []error) (list []item) {
 	for i, err := range errs {
-		if err == nil {
+		if err != nil && batch[i].standIn {
+			batch[i].gone = true // the holder will do
+		}
+		if err == nil || batch[i].gone {
 			continue
 		}
 		batch[i].urgent = errors.Is(err, chunk.ErrNoSpace)
@@ -455,7 +456,7 @@ func (l *ledger) restarted(n int, instance chunk.InstanceID) {
 	l.nodes[n].unsynced = nil
 	l.interrupt(n)
 	for _, w := range l.writes {
-		for _, c := range w.copies {
+		for _, c := range slices.Concat(w.copies, w.standIns) {
 			if c.node == int8(n) && c.state == acknowledged {
 				c.state = queued
 				l.enqueue(item{w, c})
@@ -482,6 +483,7 @@ func (l *ledger) settle() bool {
 		if l.latest[w.block] == w {
 			delete(l.latest, w.block)
 		}
+		l.dismiss(w)
 		n++
 	}
 	clear(l.writes[:n])

@@ -153,9 +153,9 @@ func (a *Array) replace(ctx context.Context, s *span, buf []byte, edit func(p []
 	return a.WriteBlock(ctx, s.block, buf)
 }
 
-// patchable reports whether a write of the span is sent as a patch, once all
-// holders have the version before: it must be small, and its homes all be in, as
-// others need whole chunks.
+// patchable reports whether a write of the span is sent as a patch, once the
+// version before was replied to: it must be small, and its homes all be in and
+// have that version, as others need whole chunks.
 func (a *Array) patchable(ctx context.Context, s *span) (bool, error) {
 	if 2*(s.hi-s.lo) > a.geo.BlockSize {
 		return false, nil
@@ -168,7 +168,7 @@ func (a *Array) patchable(ctx context.Context, s *span) (bool, error) {
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if w := a.ledger.latest[s.block]; w != nil && (!w.isReplied() || len(w.lineage().patches) >= maxLineage) {
+	if w := a.ledger.latest[s.block]; w != nil && (len(w.missing()) > 0 || len(w.lineage().patches) >= maxLineage) {
 		return false, nil
 	}
 	for _, home := range a.place.Place(s.block)[:a.geo.Width()] {
@@ -207,6 +207,21 @@ func (a *Array) difference(s *span, changed []byte) (*patch, error) {
 	}
 	copy(p.differences[a.geo.Data:], shards[a.geo.Data:])
 	return p, a.code.Encode(shards)
+}
+
+func (it item) op() chunk.Op {
+	op := chunk.Op{
+		Kind: chunk.OpTombstone, Block: it.block, Index: it.index, Version: it.version,
+		Repair: it.urgent,
+	}
+	switch {
+	case it.chunks != nil:
+		op.Kind, op.Data = chunk.OpPut, it.chunks[it.index]
+	case it.patched != nil:
+		op.Kind, op.Base = chunk.OpPatch, it.patched.base
+		op.Off, op.Data = it.patched.differenceOf(it.index)
+	}
+	return op
 }
 
 // operations returns what to send for a batch. Copies whose whole chunk is

@@ -293,7 +293,7 @@ func (p *peer) awaitBatch(window chan struct{}) []item {
 	for {
 		p.array.mu.Lock()
 		var batch []item
-		if p.up && (len(window) <= eagerWindow || p.array.ledger.fills(p.n)) {
+		if p.up && (len(window) <= eagerWindow || p.array.ledger.fills(p.n) || p.isStuckLocked()) {
 			batch = p.array.ledger.take(p.n, batchOps, batchBytes)
 		}
 		p.array.mu.Unlock()

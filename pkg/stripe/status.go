@@ -16,6 +16,7 @@ type Status struct {
 	Unfit          []error  // by node: why its card cannot be used as it is; nil when it can
 	UnsettledBytes int64
 	UnderProtected int    // versions not settled that lack holders
+	Strewn         int    // blocks that Array.Strewn would return
 	Hedged         uint64 // reads that were hedged since the opening
 	Degraded       uint64 // blocks read since then from others than their homes, or decoded
 	Mended         uint64 // damaged chunks that were written anew since then
@@ -28,7 +29,7 @@ func (a *Array) Status() Status {
 	defer a.mu.Unlock()
 	s := Status{
 		Superblock: a.sb, Watermark: a.ledger.watermark,
-		UnsettledBytes: a.ledger.bytes, Hedged: a.hedged, Err: a.err,
+		UnsettledBytes: a.ledger.bytes, Strewn: len(a.ledger.strewn), Hedged: a.hedged, Err: a.err,
 		Degraded: a.degraded.Load(), Mended: a.mended.Load(),
 	}
 	for _, p := range a.peers {

@@ -94,14 +94,13 @@ func (a *Array) write(ctx context.Context, block uint64, c payload, s space) err
 	if a.opts.Writeback {
 		return nil
 	}
-	select {
-	case <-w.replied:
-	case <-ctx.Done():
-		return fmt.Errorf("write block %d: %w: %w", block, ErrTooFewNodes, context.Cause(ctx))
-	case <-a.life.Done():
-		return fmt.Errorf("write block %d: %w", block, a.Err())
+	if a.awaitHolders(w, ctx.Done()) {
+		return nil
 	}
-	return nil
+	if err := a.Err(); err != nil {
+		return fmt.Errorf("write block %d: %w", block, err)
+	}
+	return fmt.Errorf("write block %d: %w: %w", block, ErrTooFewNodes, context.Cause(ctx))
 }
 
 // admit waits for memory and for enough holders, checks that they have room,

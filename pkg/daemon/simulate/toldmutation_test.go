@@ -48,8 +48,8 @@ var toldMutants = []mutant{
 	}}},
 	{name: "TestToldGatewayRestartedTwentyTimesUnderLoad", edits: []edit{{
 		"stripe/ledger.go",
-		"	if w.isReplied() || !w.reached(acknowledged, l.writeQuorum) {",
-		"	if w.isReplied() || !FAULT && !w.reached(acknowledged, l.writeQuorum) {",
+		"	if w.isReplied() || !w.stands(l.writeQuorum) {",
+		"	if w.isReplied() || !FAULT && !w.stands(l.writeQuorum) {",
 	}, {
 		// So that it matters more often.
 		"stripe/peer.go",
