@@ -62,21 +62,23 @@ type fetch struct {
 	*peer
 	parts  []wanted
 	late   time.Duration // after that it is hedged
+	begin  time.Time
 	cancel context.CancelFunc
 	done   chan struct{} // closed when it has ended and its parts are filled in
 }
 
-// start sends the request. Cancelling it ends it at once.
+// start sends the request. Cancelling it ends it at once; who started it must
+// wait for it, since that ends it too when its node is silent.
 func (f *fetch) start(ctx context.Context) {
-	ctx, f.cancel = context.WithTimeout(ctx, f.array.opts.NodeTimeout)
+	ctx, f.cancel = context.WithCancel(ctx)
 	f.done = make(chan struct{})
-	begin := time.Now()
+	f.begin = time.Now()
 	f.array.tasks.Go(func() {
 		defer close(f.done)
 		defer f.cancel()
 		f.readParts(ctx, f.parts)
 		if f.parts[0].err == nil {
-			f.timed(time.Since(begin))
+			f.timed(time.Since(f.begin))
 		}
 	})
 }
@@ -85,7 +87,28 @@ func (p *peer) timed(d time.Duration) {
 	p.array.mu.Lock()
 	defer p.array.mu.Unlock()
 	p.latency.observe(d)
-	p.lates = 0
+	p.lates, p.gave = 0, time.Now()
+}
+
+// wait waits until the fetch has ended, and ends it when its node has given
+// nothing for NodeTimeout. One that gives something has much to do: to ask
+// again for what is on its way would only make that more.
+func (f *fetch) wait() {
+	for !f.doneBy(f.patience()) {
+		if !time.Now().Before(f.patience()) {
+			f.cancel()
+			<-f.done
+		}
+	}
+}
+
+// patience returns until when the fetch is waited for if its node gives nothing
+// before; never longer than for a client's batch of writes.
+func (f *fetch) patience() time.Time {
+	f.array.mu.Lock()
+	defer f.array.mu.Unlock()
+	silence := max(f.gave.Sub(f.begin), 0) + f.array.opts.NodeTimeout
+	return f.begin.Add(min(silence, writePatience*f.array.opts.NodeTimeout))
 }
 
 // collect waits for the fetches. When some are late, and the budget allows or
@@ -167,7 +190,7 @@ func hopelessOf(begin time.Time, fetches, late []*fetch) []*fetch {
 
 func waitFor(fetches []*fetch) {
 	for _, f := range fetches {
-		<-f.done
+		f.wait()
 	}
 }
 

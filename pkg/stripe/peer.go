@@ -38,6 +38,7 @@ type peer struct {
 	blank    chunk.StoreID // a new card that takes over the node's id; zero: the recorded one
 	trouble  string        // what was last logged of the node; empty when it is well
 	latency  latency       // of its reads
+	gave     time.Time     // when it last answered one
 	lates    int           // reads of it that were late since one was in time
 	suspect  bool          // reads of it were late, and no heartbeat was answered since
 	strain   float64       // of the last heartbeats, the share before which a read was late

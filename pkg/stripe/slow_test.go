@@ -229,6 +229,40 @@ func (l load) put(r *rig, a *Array, long time.Duration) int {
 	return int(count.Load())
 }
 
+// TestAQueueOfReadsIsNoSilence: so many are under way that each takes longer than
+// NodeTimeout, while all nodes give what they can. They are not given up and asked
+// for again: only hedges add to what is asked for.
+func TestAQueueOfReadsIsNoSilence(t *testing.T) {
+	inRig(t, 8, func(r *rig) {
+		var reads, chunks atomic.Int64
+		for i := range r.opts.Nodes {
+			ill := &card{Store: r.links[i], turn: make(chan struct{}, 1), illness: illness{times: 10}}
+			ill.ill.Store(true)
+			r.opts.Nodes[i].Store = counted{ill, &reads, &chunks}
+		}
+		a := r.open()
+		for b := range uint64(64) {
+			r.write(a, b, 1)
+		}
+		r.flush(a)
+		chunks.Store(0)
+		const count = 256 // of 4 chunks, 40 ms each, on 8 nodes: 5 s
+		var group sync.WaitGroup
+		for i := range uint64(count) {
+			group.Go(func() {
+				if err := readOnce(a, i%64); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		group.Wait()
+		if n := chunks.Load(); n > 2*4*count {
+			t.Errorf("%d chunks were asked for, %d are needed", n, 4*count)
+		}
+		r.close(a)
+	})
+}
+
 // counted counts what is asked of a store.
 type counted struct {
 	chunk.Store
