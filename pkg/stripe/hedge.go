@@ -94,7 +94,9 @@ func (p *peer) timed(d time.Duration) {
 // nothing for NodeTimeout. One that gives something has much to do: to ask
 // again for what is on its way would only make that more.
 func (f *fetch) wait() {
-	for !f.doneBy(f.patience()) {
+	timer := time.NewTimer(time.Hour)
+	defer timer.Stop()
+	for !f.doneBy(f.patience(), timer) {
 		if !time.Now().Before(f.patience()) {
 			f.cancel()
 			<-f.done
@@ -149,8 +151,10 @@ func (a *Array) collect(ctx context.Context, spans []*span, fetches []*fetch) ma
 // stragglers waits until every fetch has ended or is late, counted from begin,
 // and returns those that are late.
 func stragglers(begin time.Time, fetches []*fetch, after func(*fetch) time.Duration) (late []*fetch) {
+	timer := time.NewTimer(time.Hour) // for all, one after the other
+	defer timer.Stop()
 	for _, f := range fetches {
-		if !f.doneBy(begin.Add(after(f))) {
+		if !f.doneBy(begin.Add(after(f)), timer) {
 			late = append(late, f)
 		}
 	}
@@ -158,9 +162,8 @@ func stragglers(begin time.Time, fetches []*fetch, after func(*fetch) time.Durat
 }
 
 // doneBy waits until the fetch has ended, or until deadline.
-func (f *fetch) doneBy(deadline time.Time) bool {
-	timer := time.NewTimer(time.Until(deadline))
-	defer timer.Stop()
+func (f *fetch) doneBy(deadline time.Time, timer *time.Timer) bool {
+	timer.Reset(time.Until(deadline))
 	select {
 	case <-f.done:
 		return true

@@ -224,7 +224,7 @@ func (l *ledger) arrange(w *write) {
 	cluster.Holders(w.soon, placed, l.soon)
 	former := slices.Concat(w.copies, w.standIns)
 	w.standIns = nil // one of another arrangement may stand where a holder is now
-	w.copies = make([]*copied, 0, len(former))
+	w.copies = make([]*copied, 0, max(len(former), l.width))
 	for i, holder := range w.holders {
 		if holder != cluster.NoHolder {
 			l.copyTo(w, former, uint8(i), holder, true)

@@ -138,7 +138,10 @@ func (a *Array) readSpans(ctx context.Context, spans []*span) error {
 			a.noteDamage(s.block)
 		}
 	}
-	err := a.decodeAll(inRound(ctx, byDecode), rest)
+	var err error
+	if len(rest) > 0 {
+		err = a.decodeAll(inRound(ctx, byDecode), rest)
+	}
 	a.tracing.end(trace, decoded, rest)
 	a.degraded.Add(uint64(len(decoded) + len(rest)))
 	return err
@@ -166,7 +169,6 @@ type wanted struct {
 // to ask. Parts whose home is not in, does not answer or is under suspicion
 // fail here, where too few others can be asked.
 func (a *Array) plan(spans []*span) (fetches []*fetch) {
-	byNode := make([]*fetch, len(a.peers))
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.hedges = min(a.hedges+hedgeShare, hedgeBurst)
@@ -183,13 +185,12 @@ func (a *Array) plan(spans []*span) (fetches []*fetch) {
 				p.err = chunk.ErrUnavailable
 				continue
 			}
-			f := byNode[home.n]
-			if f == nil {
-				f = &fetch{peer: home, late: home.latency.late()}
-				byNode[home.n] = f
-				fetches = append(fetches, f)
+			i := slices.IndexFunc(fetches, func(f *fetch) bool { return f.peer == home })
+			if i < 0 {
+				i = len(fetches)
+				fetches = append(fetches, &fetch{peer: home, late: home.latency.late()})
 			}
-			f.parts = append(f.parts, wanted{p, s.block, s.base})
+			fetches[i].parts = append(fetches[i].parts, wanted{p, s.block, s.base})
 		}
 	}
 	return fetches

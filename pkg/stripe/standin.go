@@ -163,8 +163,8 @@ func (w *write) uses(n int8) bool {
 // stands reports whether each chunk that counts is acknowledged, by its holder or
 // by one that stands in for it, and they are enough.
 func (w *write) stands(quorum int) bool {
-	if w.reached(acknowledged, quorum) {
-		return true
+	if reached := w.reached(acknowledged, quorum); reached || len(w.standIns) == 0 {
+		return reached
 	}
 	var stood uint32
 	for _, c := range w.standIns {
