@@ -1,6 +1,7 @@
 package stripe
 
 import (
+	"errors"
 	"testing"
 	"time"
 
@@ -152,6 +153,33 @@ func TestBlankCardIsFilled(t *testing.T) {
 		for b := range uint64(40) {
 			r.expect(a, b, 1)
 		}
+		r.close(a)
+	})
+}
+
+// TestI9HealingHoldsUpNoWriter beyond node_timeout: a node falls silent while a
+// block is healed, which a client wants to write.
+func TestI9HealingHoldsUpNoWriter(t *testing.T) {
+	inRig(t, 8, func(r *rig) {
+		a := r.open()
+		r.write(a, 1, 1)
+		r.flush(a)
+		home := a.place.Place(1)[2]
+		r.links[home].Freeze()
+		healed := r.begin(func() error {
+			_, _, err := a.Heal(r.Context(), 1, Healing{Node: AllNodes, Verify: true, Spares: true})
+			return err
+		})
+		time.Sleep(beatEvery / 2)
+		begin := time.Now()
+		r.write(a, 1, 2)
+		if took := time.Since(begin); took > a.opts.NodeTimeout*12/10 {
+			t.Errorf("the write took %s", took)
+		}
+		if err := <-healed; !errors.Is(err, ErrInterrupted) {
+			t.Errorf("healing without a home: %v", err)
+		}
+		r.links[home].Heal()
 		r.close(a)
 	})
 }

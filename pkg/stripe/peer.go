@@ -31,7 +31,9 @@ type peer struct {
 	doubt chan struct{} // of 1: ask at once whether the node is there
 
 	// Guarded by array.mu:
-	up       bool          // the last heartbeat was answered, by a card that may be used
+	up       bool            // the last heartbeat was answered, by a card that may be used
+	reach    context.Context // ends when the node fails; another when it answers again
+	lose     context.CancelFunc
 	answered time.Duration // when the newest heartbeat was sent that was answered
 	closed   bool          // the last heartbeat failed at once
 	unfit    *unfit        // why the card cannot be used as it is; nil when it can
@@ -54,6 +56,7 @@ type peer struct {
 func newPeer(a *Array, n int, o *opening) *peer {
 	p := &peer{array: a, n: n, Node: o.nodes[n],
 		work: make(chan struct{}, 1), dirty: make(chan struct{}, 1), doubt: make(chan struct{}, 1)}
+	p.reach, p.lose = context.WithCancel(a.life)
 	if g, ok := o.grants[n]; ok && g.Store == o.sb.Nodes[n].Store {
 		p.up, p.answered = true, o.granted
 		a.ledger.nodes[n].instance = g.Instance
@@ -86,15 +89,28 @@ func (p *peer) answers() bool {
 // longer than a batch of a client's may.
 
 func (p *peer) list(ctx context.Context, req chunk.ListRequest) ([]chunk.Entry, bool, error) {
-	ctx, cancel := context.WithTimeout(ctx, writePatience*p.array.opts.NodeTimeout)
+	ctx, cancel := p.within(ctx, writePatience)
 	defer cancel()
 	return p.Background.List(ctx, p.term(), req)
 }
 
 func (p *peer) read(ctx context.Context, gets []chunk.Get) ([]chunk.Chunk, error) {
-	ctx, cancel := context.WithTimeout(ctx, writePatience*p.array.opts.NodeTimeout)
+	ctx, cancel := p.within(ctx, writePatience)
 	defer cancel()
 	return p.Background.Read(ctx, p.term(), gets)
+}
+
+// within bounds a request by so many node timeouts, and by when a node that answers
+// ceases to: a client may wait for the block that it is for.
+func (p *peer) within(ctx context.Context, patience time.Duration) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithTimeout(ctx, patience*p.array.opts.NodeTimeout)
+	p.array.mu.Lock()
+	defer p.array.mu.Unlock()
+	if !p.up {
+		return ctx, cancel
+	}
+	stop := context.AfterFunc(p.reach, cancel)
+	return ctx, func() { stop(); cancel() }
 }
 
 // term is the authority to show to this node, with the W that it may act on.
@@ -161,6 +177,9 @@ func (p *peer) alive(sent time.Duration, pulse chunk.Pulse) {
 	}
 	p.strainLocked()
 	p.answered, p.closed, p.suspect = sent, false, false
+	if p.reach.Err() != nil {
+		p.reach, p.lose = context.WithCancel(a.life)
+	}
 	a.renewLocked()
 	poke(p.work)
 	poke(p.dirty)
@@ -246,6 +265,7 @@ func (p *peer) failed(err error) {
 		a.alarmLocked()
 	}
 	p.up, p.closed = false, gone
+	p.lose()
 	if errors.Is(err, chunk.ErrReadOnly) {
 		p.unfit = &unfit{has: math.MaxUint64, why: err}
 	}
@@ -404,7 +424,7 @@ func (p *peer) syncAll() error { return p.sync(nil, p.instance()) }
 // may have lost what was acknowledged.
 func (p *peer) sync(list []item, known chunk.InstanceID) error {
 	a := p.array
-	ctx, cancel := context.WithTimeout(a.life, syncPatience*a.opts.NodeTimeout)
+	ctx, cancel := p.within(a.life, syncPatience)
 	defer cancel()
 	term := p.term()
 	ended := p.timeSync(len(list))

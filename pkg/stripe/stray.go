@@ -40,14 +40,14 @@ type pursuit struct {
 }
 
 // change has repair's ops done on the node's background stream. It returns when
-// they are, or when ctx ends or a batch of a client's would be given up; then
-// the request is a stray.
+// they are, or when ctx ends, a batch of a client's would be given up or the
+// node fails; then the request is a stray.
 func (p *peer) change(ctx context.Context, ops []chunk.Op) (chunk.Ack, error) {
 	one, err := p.pursue()
 	if err != nil {
 		return chunk.Ack{}, err
 	}
-	ctx, cancel := context.WithTimeout(ctx, writePatience*p.array.opts.NodeTimeout)
+	ctx, cancel := p.within(ctx, writePatience)
 	defer cancel()
 	var ack chunk.Ack
 	done := make(chan struct{})
