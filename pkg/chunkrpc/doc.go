@@ -156,19 +156,20 @@
 //
 //	go test -run xxx -bench . ./pkg/chunkrpc
 //
-// Both ends and the benchmark on the same 2 cores (virtual, amd64, shared with
-// other work), over loopback, in front of a store that costs nothing; CPU is
-// that of both ends:
+// Both ends and the benchmark on the same 2 cores (virtual, amd64), over loopback,
+// in front of a store that costs nothing; CPU is that of both ends, in µs for each
+// request; medians of three:
 //
-//	                                MB/s     CPU µs per request
-//	one QUIC stream, no requests    420      72 for every 16 KiB
-//	read 16 KiB, 32 at once         365      86
-//	write 16 KiB, 32 at once        300      96
-//	read 8 * 512 KiB, 4 at once     400
-//	write 8 * 512 KiB, 4 at once    270
-//	read 4 KiB, 32 at once          210      36
-//	write 4 KiB, 32 at once         110      35
-//	read 4 KiB, one at a time                69 (and 65 to 77 µs of time)
+//	                                QUIC            TLS
+//	                                MB/s   CPU      MB/s   CPU
+//	one stream, no requests         794    303      1281   170    for every 128 KiB
+//	read 16 KiB, 32 at once         627     49       903    34
+//	write 16 KiB, 32 at once        619     50       920    33
+//	read 8 * 512 KiB, 4 at once     662             1482
+//	write 8 * 512 KiB, 4 at once    743             1700
+//	read 4 KiB, 32 at once          344     22       359    20
+//	write 4 KiB, 32 at once         332     23       357    21
+//	read 4 KiB, one at a time        76     57       103    43
 //
 // The kernel hands over what it receives in runs of packets (see grouped): that
 // brought a gateway with eight chunk servers on 2 cores 15 to 50 % in sequential
