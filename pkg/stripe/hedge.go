@@ -163,13 +163,14 @@ func stragglers(begin time.Time, fetches []*fetch, after func(*fetch) time.Durat
 
 // doneBy waits until the fetch has ended, or until deadline.
 func (f *fetch) doneBy(deadline time.Time, timer *time.Timer) bool {
-	timer.Reset(time.Until(deadline))
-	select {
-	case <-f.done:
-		return true
-	case <-timer.C:
+	if d := time.Until(deadline); d > 0 {
+		timer.Reset(d)
+		select {
+		case <-f.done:
+		case <-timer.C:
+		}
 	}
-	select { // both may be true, where another fetch was waited for first
+	select { // both may be true
 	case <-f.done:
 		return true
 	default:
