@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"sync"
 
 	"rozobox/pkg/chunk"
 	"rozobox/pkg/cluster"
@@ -75,7 +74,7 @@ func (a *Array) HealAll(ctx context.Context, blocks []uint64, how Healing) []Hea
 			Healed: Healed{Block: block}, held: map[slot]finding{}, shards: make([][]byte, a.geo.Width()),
 		})
 	}
-	release, err := a.quiet(ctx, blocks)
+	ctx, release, err := a.quiet(ctx, blocks)
 	if err == nil {
 		w.run(ctx)
 		release()
@@ -93,16 +92,18 @@ func (a *Array) HealAll(ctx context.Context, blocks []uint64, how Healing) []Hea
 }
 
 // quiet keeps writers of the blocks waiting until release is called, and waits
-// until all their versions are settled.
-func (a *Array) quiet(ctx context.Context, blocks []uint64) (release func(), err error) {
+// until all their versions are settled. What is done meanwhile must use the
+// context returned: it ends as soon as a client's batch would be given up, since
+// that is how long a client may wait for the block.
+func (a *Array) quiet(ctx context.Context, blocks []uint64) (held context.Context, release func(), err error) {
 	// Where too few nodes are in W stands still; who waits could be the one
 	// that is to bring another in.
-	ctx, cancel := context.WithTimeout(ctx, syncPatience*a.opts.NodeTimeout)
+	settling, cancel := context.WithTimeout(ctx, syncPatience*a.opts.NodeTimeout)
 	defer cancel()
-	if err := a.settleBlocks(ctx, blocks); err != nil { // first, so that writers wait less
-		return nil, err
+	if err := a.settleBlocks(settling, blocks); err != nil { // first, so that writers wait less
+		return nil, nil, err
 	}
-	if err := a.await(ctx, "waiting for the block", func() bool {
+	if err := a.await(settling, "waiting for the block", func() bool {
 		if slices.ContainsFunc(blocks, func(b uint64) bool { return a.healing[b] }) {
 			return false
 		}
@@ -111,9 +112,11 @@ func (a *Array) quiet(ctx context.Context, blocks []uint64) (release func(), err
 		}
 		return true
 	}); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
+	held, stop := context.WithTimeout(ctx, writePatience*a.opts.NodeTimeout)
 	release = func() {
+		stop()
 		a.mu.Lock()
 		defer a.mu.Unlock()
 		for _, b := range blocks {
@@ -121,11 +124,11 @@ func (a *Array) quiet(ctx context.Context, blocks []uint64) (release func(), err
 		}
 		a.broadcastLocked()
 	}
-	if err := a.settleBlocks(ctx, blocks); err != nil {
+	if err := a.settleBlocks(held, blocks); err != nil {
 		release()
-		return nil, err
+		return nil, nil, err
 	}
-	return release, nil
+	return held, release, nil
 }
 
 // settleBlocks waits until all versions that the blocks have now are settled.
@@ -354,7 +357,7 @@ func (w *ward) drop(ctx context.Context) {
 			}
 		}
 	}
-	if err := w.syncAll(needed); err != nil {
+	if err := w.syncAll(ctx, needed); err != nil {
 		for _, c := range cures {
 			w.fail([]*patient{c.patient}, err)
 		}
@@ -363,14 +366,21 @@ func (w *ward) drop(ctx context.Context) {
 	w.apply(ctx, cures)
 }
 
-func (a *Array) syncAll(nodes map[int]bool) error {
-	errs := make([]error, len(a.peers))
-	var group sync.WaitGroup
+// syncAll syncs the nodes; it does not wait for them beyond ctx.
+func (a *Array) syncAll(ctx context.Context, nodes map[int]bool) (err error) {
+	ended := make(chan error, len(nodes))
 	for n := range nodes {
-		group.Go(func() { errs[n] = a.peers[n].syncAll() })
+		a.tasks.Go(func() { ended <- a.peers[n].syncAll() })
 	}
-	group.Wait()
-	return errors.Join(errs...)
+	for range nodes {
+		select {
+		case e := <-ended:
+			err = errors.Join(err, e)
+		case <-ctx.Done():
+			return fmt.Errorf("sync: %w: %w", chunk.ErrUnavailable, context.Cause(ctx))
+		}
+	}
+	return err
 }
 
 // complete reports whether every chunk index stands on a home that is in.

@@ -184,6 +184,25 @@ func TestI9HealingHoldsUpNoWriter(t *testing.T) {
 	})
 }
 
+// TestI9ABlockIsHeldNoLongerThanABatch of a client's may take, whatever is done to
+// it, and however many requests that takes.
+func TestI9ABlockIsHeldNoLongerThanABatch(t *testing.T) {
+	inRig(t, 8, func(r *rig) {
+		a := r.open()
+		begin := time.Now()
+		held, release, err := a.quiet(r.Context(), []uint64{1})
+		if err != nil {
+			t.Fatal(err)
+		}
+		<-held.Done()
+		release()
+		if took := time.Since(begin); took > writePatience*a.opts.NodeTimeout {
+			t.Errorf("a block may be held for %s", took)
+		}
+		r.close(a)
+	})
+}
+
 // TestRebuildOntoSpares: two nodes are gone for good; after the rebuild two
 // more may die.
 func TestRebuildOntoSpares(t *testing.T) {

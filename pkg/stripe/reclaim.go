@@ -54,7 +54,7 @@ const ReclaimBatch = chunk.MaxOps
 // Reclaim drops the tombstones, by block, of the versions that Tombstones has
 // found from all nodes.
 func (a *Array) Reclaim(ctx context.Context, tombstones map[uint64]chunk.Version) error {
-	release, err := a.quiet(ctx, slices.Sorted(maps.Keys(tombstones)))
+	ctx, release, err := a.quiet(ctx, slices.Sorted(maps.Keys(tombstones)))
 	if err != nil {
 		return fmt.Errorf("reclaim: %w", err)
 	}

@@ -62,7 +62,7 @@ func TestI7WritebackReplyNeedsTheLeaseStill(t *testing.T) {
 	inRig(t, 8, func(r *rig) {
 		r.opts.Writeback = true
 		a := r.open()
-		release, err := a.quiet(r.Context(), []uint64{1})
+		_, release, err := a.quiet(r.Context(), []uint64{1})
 		if err != nil {
 			t.Fatal(err)
 		}
