@@ -158,6 +158,11 @@ const (
 	// all dead where a volume is written over in order, and is removed then
 	// without any copy.
 	lazyWaste = 2
+	// slackSegments: so much may be dead in any case. Of a volume of a few
+	// segments, each that is half dead has much to be copied; with more of them
+	// one is nearly dead before it is the worst. Writing 4 KiB at random all over
+	// 512 MiB, 8 nodes wrote 82 KB for each, 50 without copies; with this, 52.
+	slackSegments = 8
 	// urgentWaste: without room, the worst segment is taken if a 64th is dead.
 	urgentWaste = 64
 	// neighbours join the run when a quarter of them is dead, or when they
@@ -218,9 +223,11 @@ func (s *Store) victims(urgent bool) []*segment {
 	return list[first : last+1]
 }
 
-// wasteful reports whether more of the files is dead than not.
+// wasteful reports whether more of the files is dead than not, and more than the
+// slack.
 func (s *Store) wasteful() bool {
-	return s.physical.Load() > 2*(s.held.Load()+s.frames.Load())
+	live := s.held.Load() + s.frames.Load()
+	return s.physical.Load()-live > max(live, slackSegments*s.space.segment)
 }
 
 // rewrite replaces the segments of run, neighbours in order, by one copy.

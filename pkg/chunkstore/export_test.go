@@ -2,6 +2,8 @@ package chunkstore
 
 import "testing"
 
+const SlackSegments = slackSegments
+
 // Kill ends the store as a killed process does: nothing is finished, and what
 // the operating system has, it keeps.
 func (s *Store) Kill() error {

@@ -2,6 +2,7 @@ package chunkstore_test
 
 import (
 	"errors"
+	"math/rand/v2"
 	"strings"
 	"syscall"
 	"testing"
@@ -126,6 +127,28 @@ func TestCompactionHasItsRoom(t *testing.T) {
 			r.churn(size)
 		})
 	}
+}
+
+// Where there is room, what is dead may stay for a while, but not without end: a
+// volume that is written over at random, so that few segments die as a whole,
+// takes what is live, the slack, and not much more.
+func TestDeadRecordsAreBounded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const blocks, size, segment = 100, 2048, 32 << 10
+		r := newRig(t, func(o *chunkstore.Options) { o.Capacity, o.SegmentSize = 1<<30, segment })
+		rng := rand.New(rand.NewPCG(1, 2))
+		for v := range chunk.Version(20 * blocks) {
+			op := put(rng.Uint64N(blocks), 0, v+1)
+			op.Data = make([]byte, size)
+			r.write(op)
+			r.sync(v)
+			synctest.Wait()
+		}
+		const most = blocks*(size+128) + (chunkstore.SlackSegments+3)*segment
+		if n := r.store.Physical(); n > most {
+			t.Errorf("%d bytes of files for %d blocks of %d bytes, want at most %d", n, blocks, size, most)
+		}
+	})
 }
 
 // churn overwrites and trims on a card that is full.
