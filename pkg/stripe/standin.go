@@ -75,8 +75,9 @@ func (a *Array) standIn(w *write) time.Duration {
 	if a.recovering || flushed || w.standIns != nil || len(a.ledger.strewn) >= maxStrewn {
 		return again
 	}
-	missing, stuck := w.missing(), a.stuckAgeLocked()
-	onTime := func(c *copied) bool { return a.peers[c.node].oldestLocked() < stuck }
+	missing, now := w.missing(), a.opts.Clock()
+	stuck := a.stuckAgeLocked(now)
+	onTime := func(c *copied) bool { return a.peers[c.node].writes.Oldest(now) < stuck }
 	if slices.ContainsFunc(missing, onTime) {
 		return again
 	}
@@ -92,10 +93,10 @@ func (a *Array) standIn(w *write) time.Duration {
 
 // stuckAgeLocked returns for how long a batch must be under way for its node to
 // count as stuck; so no more are than may be lost.
-func (a *Array) stuckAgeLocked() time.Duration {
+func (a *Array) stuckAgeLocked(now time.Duration) time.Duration {
 	ages := make([]time.Duration, len(a.peers))
 	for i, p := range a.peers {
-		ages[i] = p.oldestLocked()
+		ages[i] = p.writes.Oldest(now)
 	}
 	slices.Sort(ages)
 	return max(a.writing.late(), stuckTimes*ages[len(ages)-1-a.geo.Parity])
@@ -103,10 +104,10 @@ func (a *Array) stuckAgeLocked() time.Duration {
 
 // isStuckLocked reports whether what is under way takes so long that nothing
 // should wait for it.
-func (p *peer) isStuckLocked() bool { return p.oldestLocked() >= p.array.stuckAgeLocked() }
-
-// oldestLocked returns for how long the node's oldest batch is under way.
-func (p *peer) oldestLocked() time.Duration { return p.writes.Oldest(p.array.opts.Clock()) }
+func (p *peer) isStuckLocked() bool {
+	now := p.array.opts.Clock()
+	return p.writes.Oldest(now) >= p.array.stuckAgeLocked(now)
+}
 
 // freeSpareLocked returns a node that has, and will have, no chunk of the
 // version, and room for one; NoHolder if there is none.
