@@ -3,6 +3,7 @@ package chunkrpc
 import (
 	"context"
 	"io"
+	"runtime"
 )
 
 // frame is one frame on its way out. head, with the header at its front, is
@@ -31,7 +32,9 @@ type owner interface {
 }
 
 // sender writes frames to one stream. One goroutine runs it; what has queued
-// up while it wrote goes out together, in one write.
+// up while it wrote goes out together, in one write. It lets others run before
+// it looks, as gRPC's writer does: who is about to send does not know that it
+// would not be alone.
 type sender struct {
 	stream io.Writer
 	queue  chan frame
@@ -67,6 +70,7 @@ func (s *sender) run(done <-chan struct{}) error {
 	for {
 		select {
 		case f := <-s.queue:
+			runtime.Gosched()
 			if err := s.drain(f); err != nil {
 				return err
 			}

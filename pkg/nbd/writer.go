@@ -3,6 +3,7 @@ package nbd
 import (
 	"bufio"
 	"net"
+	"runtime"
 	"time"
 )
 
@@ -22,7 +23,8 @@ const (
 	slowestClient = 1 << 20
 )
 
-// writer sends replies, all that wait in one system call, in one goroutine.
+// writer sends replies, all that wait in one system call, in one goroutine. It
+// lets others run first: these may be about to reply as well.
 // After a failure it takes and frees replies without sending them, so that no
 // worker ever waits for a dead client.
 type writer struct {
@@ -61,6 +63,7 @@ func (w *writer) send(r reply) { w.queue <- r }
 func (w *writer) run() {
 	broken := false
 	for r := range w.queue {
+		runtime.Gosched()
 		w.gather(r)
 		if !broken {
 			if err := w.write(); err != nil {

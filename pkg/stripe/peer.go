@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"runtime"
 	"slices"
 	"time"
 
@@ -312,6 +313,7 @@ func (p *peer) sendLoop() {
 // one for it, and one for each that is under way.
 func (p *peer) awaitBatch(window chan struct{}) []item {
 	for {
+		runtime.Gosched() // others that are about to write join the batch
 		p.array.mu.Lock()
 		var batch []item
 		if p.up && (len(window) <= eagerWindow || p.array.ledger.fills(p.n) || p.isStuckLocked()) {
