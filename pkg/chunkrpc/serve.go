@@ -11,9 +11,9 @@ import (
 	"rozobox/pkg/chunk"
 )
 
-// serverStream reads the requests of one stream and executes them, each in a
-// goroutine, as many at once as the two bounds allow. Their order is lost
-// there; whoever needs one waits for the reply.
+// serverStream reads the requests of one stream and executes them in workers, as
+// many at once as the two bounds allow. Their order is lost there; whoever needs
+// one waits for the reply.
 type serverStream struct {
 	peer  *peer
 	store chunk.Store
@@ -21,6 +21,7 @@ type serverStream struct {
 	out   *sender
 	slots chan struct{}       // one for each request under way
 	held  *semaphore.Weighted // payload bytes in memory
+	work  chan job            // to idle workers
 }
 
 func newServerStream(p *peer, stream stream) *serverStream {
@@ -31,6 +32,7 @@ func newServerStream(p *peer, stream stream) *serverStream {
 		out:   newSender(stream),
 		slots: make(chan struct{}, maxHandlers),
 		held:  semaphore.NewWeighted(maxHeld),
+		work:  make(chan job),
 	}
 }
 
@@ -56,7 +58,13 @@ func (st *serverStream) serve() error {
 	}
 }
 
-// request reads one body and hands it to a goroutine.
+// job is a request for a worker, who frees its body.
+type job struct {
+	h    header
+	body *buffer
+}
+
+// request reads one body and hands it to an idle worker, or to a new one.
 func (st *serverStream) request(ctx context.Context, h header) error {
 	if !st.peer.may(h.kind) {
 		st.peer.wg.Go(func() {
@@ -74,13 +82,29 @@ func (st *serverStream) request(ctx context.Context, h header) error {
 	if err := st.in.full(body.b); err != nil {
 		return err
 	}
-	st.peer.wg.Go(func() {
-		defer body.free()
-		if err := st.execute(ctx, h, body.b); err != nil {
+	j := job{h, body}
+	select {
+	case st.work <- j:
+	default:
+		st.peer.wg.Go(func() { st.worker(ctx, j) })
+	}
+	return nil
+}
+
+// worker executes requests until the connection ends: its stack has grown to what
+// they take, which a new goroutine's would have to each time.
+func (st *serverStream) worker(ctx context.Context, j job) {
+	for {
+		if err := st.execute(ctx, j.h, j.body.b); err != nil {
 			st.peer.end(err)
 		}
-	})
-	return nil
+		j.body.free()
+		select {
+		case j = <-st.work:
+		case <-ctx.Done():
+			return
+		}
+	}
 }
 
 // may tells what a role may ask for.
