@@ -57,22 +57,38 @@ func (c *compactor) take() *compactPass {
 	return p
 }
 
-// waitRoom lets compaction go first where the files leave no room for size
-// bytes. Where it gains nothing the caller's own check will say so.
-func (s *Store) waitRoom(ctx context.Context, size int64) {
-	for s.physical.Load()+size > s.limit.Load()-s.space.line(forNew) && s.failure.Load() == nil {
+// takeRoom takes the turn when the files leave room for size bytes of new data:
+// where they do not, compaction goes first. Where it gains nothing the caller's own
+// check will say so. Others may take the room before the turn comes.
+func (s *Store) takeRoom(ctx context.Context, size int64) error {
+	for {
+		hopeless := !s.waitRoom(ctx, size)
+		if err := s.takeTurn(ctx); err != nil || hopeless || s.hasRoom(size) {
+			return err
+		}
+		s.giveTurn()
+	}
+}
+
+// waitRoom reports whether there is room, after as much compaction as that takes.
+func (s *Store) waitRoom(ctx context.Context, size int64) bool {
+	for !s.hasRoom(size) {
+		if s.failure.Load() != nil {
+			return false
+		}
 		p := s.compact.join()
 		select {
 		case <-p.done:
 			if !p.gained {
-				return
+				return false
 			}
 		case <-ctx.Done():
-			return
+			return false
 		case <-s.stopped:
-			return
+			return false
 		}
 	}
+	return true
 }
 
 func (s *Store) compactLoop(ctx context.Context) {
@@ -240,19 +256,27 @@ func (s *Store) rewrite(run []*segment, settle func() error) error {
 	if err := settle(); err != nil {
 		return errors.Join(err, c.abandon(s.fs))
 	}
+	// The copy has its own room until all that it replaces is gone (see space): what
+	// the files take must not seem to rise meanwhile, nor to fall and rise again.
+	var grown int64
+	defer func() { s.physical.Add(grown) }()
 	rest := run
 	if c.to == nil {
 		s.swap(c)
 	} else {
-		err = s.install(run[0], c)
+		if err := s.install(run[0], c); err != nil {
+			return err
+		}
+		grown = c.to.size - run[0].size
 		rest = run[1:]
 	}
 	for _, g := range rest {
-		if err == nil {
-			err = s.discard(g)
+		if err := s.discard(g); err != nil {
+			return err
 		}
+		grown -= g.size
 	}
-	return err
+	return nil
 }
 
 // install puts the copy in the place of the first of its run, and the index
@@ -270,11 +294,11 @@ func (s *Store) install(first *segment, c *copied) error {
 	}
 	s.swap(c)
 	s.forgetSegment(first)
-	s.physical.Add(c.to.size)
 	return nil
 }
 
-// discard removes the file of a segment that nothing points to.
+// discard removes the file of a segment that nothing points to. What the files
+// take then is the caller's to say.
 func (s *Store) discard(g *segment) error {
 	if err := s.fs.Remove(g.name); err != nil {
 		return err
@@ -291,6 +315,5 @@ func (s *Store) forgetSegment(g *segment) {
 	s.mu.Lock()
 	s.segments[g.slot] = nil
 	s.mu.Unlock()
-	s.physical.Add(-g.size)
 	g.release()
 }

@@ -330,7 +330,7 @@ func (l *loader) mend(resets []*volume) error {
 func (s *Store) endSegment(g *segment, o *openSegment) error {
 	before := g.size
 	if g.size = o.end + o.framed; g.size < headerSize {
-		g.size = before
+		s.physical.Add(-before)
 		return s.discard(g)
 	}
 	if err := g.file.Truncate(g.size); err != nil {

@@ -121,6 +121,15 @@ func (s *Store) admits(limit, size int64, c claim) bool {
 	return s.physical.Load()+size <= limit-s.space.line(c)
 }
 
+// sealsBetween is room for the seals that a round of syncs may add between hasRoom
+// and admits.
+const sealsBetween = 16 * headerSize
+
+// hasRoom reports whether the files may grow by so much new data now.
+func (s *Store) hasRoom(size int64) bool {
+	return s.physical.Load()+size+sealsBetween <= s.limit.Load()-s.space.line(forNew)
+}
+
 // scarce reports whether new data would soon have to wait for compaction.
 func (s *Store) scarce() bool {
 	return s.physical.Load() > s.limit.Load()-s.space.line(forNew)-s.space.segment

@@ -4,6 +4,8 @@ import (
 	"errors"
 	"math/rand/v2"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"testing/synctest"
@@ -148,6 +150,35 @@ func TestDeadRecordsAreBounded(t *testing.T) {
 		if n := r.store.Physical(); n > most {
 			t.Errorf("%d bytes of files for %d blocks of %d bytes, want at most %d", n, blocks, size, most)
 		}
+	})
+}
+
+// Many writers at once who write over what is there, on a card with room for all of
+// it but not for what is dead as well: each waits for compaction, none is refused
+// because another took the room that it had waited for.
+func TestWritersShareTheRoom(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const writers, blocks = 8, 12
+		r := newRig(t, smallCard)
+		var last atomic.Uint64
+		var group sync.WaitGroup
+		for w := range uint64(writers) {
+			group.Go(func() {
+				for i := range uint64(40 * blocks) {
+					v := chunk.Version(last.Add(1))
+					op := put(w*blocks+i%blocks, 0, v)
+					op.Data = make([]byte, 4096)
+					term := r.term
+					term.Watermark = max(v, 2*writers) - 2*writers
+					ack, err := r.store.Write(r.ctx, term, []chunk.Op{op})
+					if err = errors.Join(append(ack.Errs, err)...); errors.Is(err, chunk.ErrNoSpace) {
+						t.Errorf("write %d of %d: %v", i, w, err)
+						return
+					}
+				}
+			})
+		}
+		group.Wait()
 	})
 }
 

@@ -40,8 +40,7 @@ func (s *Store) write(ctx context.Context, term chunk.Term, ops []chunk.Op) (chu
 	}
 	b := newBatch(s, v, ops)
 	defer b.release()
-	s.waitRoom(ctx, int64(len(b.buf)))
-	if err := s.takeTurn(ctx); err != nil {
+	if err := s.takeRoom(ctx, int64(len(b.buf))); err != nil {
 		return chunk.Ack{}, err
 	}
 	errs, err := s.writeBatch(term, b)
