@@ -169,6 +169,7 @@ func (h *history) run() (done bool) {
 			v++
 		}
 		h.sync(v - 1)
+		h.store.CompactSoon() // while the next round is written
 	}
 	h.write(drop(20, chunk.AllIndexes, v), drop(21, 3, v), put(4, 0, v))
 	h.sync(v)

@@ -23,6 +23,10 @@ func MustOpen(t *testing.T, opts Options) *Store {
 	return s
 }
 
+// CompactSoon has what is dead taken back while others go on, as where the files
+// are wasteful.
+func (s *Store) CompactSoon() { s.compact.join() }
+
 // CompactAll compacts until nothing is gained any more.
 func (s *Store) CompactAll() {
 	for {
