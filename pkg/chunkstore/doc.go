@@ -104,9 +104,11 @@
 // # Compaction
 //
 // See compactor. It never stops for want of room: what is written leaves room for
-// a copy, and a segment with nothing live needs none. A segment, or a run of neighbours, is replaced by a copy of
-// what is live, under the same number and in the same order, so that replaying
-// the log in the order of its positions is right at any time.
+// a copy, and a segment with nothing live needs none. A segment, or a run of
+// neighbours, is replaced by a copy of what is live, under the same number and in
+// the same order, so that replaying the log in the order of its positions is right
+// at any time. While there is room, as much may be dead as is live, and eight
+// segments in any case.
 //
 // # Space
 //

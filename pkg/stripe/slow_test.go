@@ -126,7 +126,7 @@ func TestStragglerOnWrites(t *testing.T) {
 		long  time.Duration
 		illness
 	}{
-		"it crawls":                {depth, 2 * time.Minute, illness{times: 20}},
+		"it crawls":                {depth, time.Minute, illness{times: 20}},
 		"it crawls, one at a time": {1, 40 * time.Second, illness{times: 20}},
 		"it hangs":                 {depth, 2 * time.Minute, illness{late: 1, by: time.Hour}},
 	} {
@@ -187,7 +187,7 @@ func (l load) compare(t *testing.T, long time.Duration, slow illness, after clus
 // state in the end; all of one volume, as it depends on where the blocks are.
 func (l load) run(t *testing.T, long time.Duration, slow illness) (well, ill int, state cluster.State) {
 	t.Helper()
-	const sample = 5 * time.Second
+	const sample = 10 * time.Second
 	inRig(t, 8, func(r *rig) {
 		cards := make([]*card, len(r.links))
 		for i := range cards {
