@@ -138,29 +138,20 @@ func TestAFilmPlaysFromASlowCard(t *testing.T) {
 	r.awaitCard(id, "after it was slow", wellAgain)
 }
 
-// reading returns the card that is read most: the film is read from four, and
-// what was read beside it is over.
+// reading returns the card that is read most once just four are read from:
+// those of the film. Before that, its volume's opening read from all.
 func reading(p metrics.Cluster) (id string) {
-	most := 0.0
+	most, cards := 0.0, 0
 	for _, c := range p.Cards {
+		if c.ReadsPerSecond > 0 {
+			cards++
+		}
 		if c.ReadsPerSecond > most {
 			id, most = c.ID, c.ReadsPerSecond
 		}
 	}
+	if cards != 4 {
+		return ""
+	}
 	return id
-}
-
-func TestWhatALessonCannotDo(t *testing.T) {
-	info, _ := startDemo(t, filepath.Join(t.TempDir(), "demo"))
-	for want, err := range map[string]error{
-		`no card "pi9"`:          info.Act("pi9", Unplug),
-		`"burn": no such action`: info.Act("pi1", "burn"),
-	} {
-		if err == nil || !strings.Contains(err.Error(), want) {
-			t.Errorf("%v, want %s", err, want)
-		}
-	}
-	if info.PauseFilm != nil {
-		t.Error("a film can be stopped, and there is none")
-	}
 }
