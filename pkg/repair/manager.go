@@ -108,12 +108,10 @@ func New(array *stripe.Array, opts Options) *Manager {
 
 // Run repairs until ctx ends or the array does.
 func (m *Manager) Run(ctx context.Context) {
-	tick := time.NewTicker(lookEvery)
-	defer tick.Stop()
 	scrubbed, reclaimed, changed := time.Now(), time.Now(), true
 	for {
 		select {
-		case <-tick.C:
+		case <-time.After(lookEvery):
 		case <-ctx.Done():
 			return
 		case <-m.array.Done():

@@ -78,11 +78,11 @@ func (a *Array) takeOffice(ctx context.Context, o *opening, wasClean bool) error
 	if err := a.noteRestarts(ctx); err != nil {
 		return err
 	}
-	if wasClean {
-		return nil
-	}
 	// A quarter more than the lease, for clocks that do not run alike.
 	rest := o.granted + a.opts.Lease*5/4 - a.opts.Clock()
+	if wasClean || rest <= 0 {
+		return nil
+	}
 	select {
 	case <-time.After(rest):
 		return nil

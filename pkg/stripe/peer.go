@@ -128,14 +128,12 @@ func (p *peer) term() chunk.Term {
 
 // beatLoop asks every beatEvery whether the term stands, and when in doubt.
 func (p *peer) beatLoop() {
-	tick := time.NewTicker(beatEvery)
-	defer tick.Stop()
 	for {
 		if err := p.beat(); err != nil {
 			p.failed(err)
 		}
 		select {
-		case <-tick.C:
+		case <-time.After(beatEvery):
 		case <-p.doubt:
 		case <-p.array.life.Done():
 			return

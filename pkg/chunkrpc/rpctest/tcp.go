@@ -114,6 +114,15 @@ func (w *wire) set(change func()) {
 	w.news.Broadcast()
 }
 
+// expire sets a deadline. Who has one in the past, or none, needs no timer; and in
+// a bubble, timers that have expired do harm (see package simulate).
+func (w *wire) expire(deadline *time.Time, t time.Time) {
+	w.set(func() { *deadline = t })
+	if d := time.Until(t); d > 0 {
+		time.AfterFunc(d, w.news.Broadcast)
+	}
+}
+
 // tcpConn is one end of a TCP connection.
 type tcpConn struct {
 	in, out       *wire
@@ -138,14 +147,12 @@ func (c *tcpConn) SetDeadline(t time.Time) error {
 }
 
 func (c *tcpConn) SetReadDeadline(t time.Time) error {
-	c.in.set(func() { c.in.readBy = t })
-	time.AfterFunc(max(0, time.Until(t)), c.in.news.Broadcast)
+	c.in.expire(&c.in.readBy, t)
 	return nil
 }
 
 func (c *tcpConn) SetWriteDeadline(t time.Time) error {
-	c.out.set(func() { c.out.writeBy = t })
-	time.AfterFunc(max(0, time.Until(t)), c.out.news.Broadcast)
+	c.out.expire(&c.out.writeBy, t)
 	return nil
 }
 

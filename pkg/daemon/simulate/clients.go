@@ -24,7 +24,7 @@ func (c *client) run() {
 		select {
 		case <-c.stopClients:
 			return
-		case <-time.After(time.Duration(c.rng.IntN(120)) * time.Millisecond):
+		case <-time.After(time.Duration(1+c.rng.IntN(120)) * time.Millisecond):
 		}
 		c.request()
 	}

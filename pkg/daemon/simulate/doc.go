@@ -46,6 +46,14 @@
 // The order of goroutines is not a function of the seed: a seed that failed may
 // pass. Its journal tells the history in full; play the seed several times.
 //
+// # Timers
+//
+// In a bubble nobody may set a timer, or wait at the channel of one, that has
+// expired already: it is run in place, and with the race detector, two that do so
+// at once, or one while other timers fire, now and then crash the runtime (Go 1.26:
+// all share the race context timers.raceCtx). So no wait is zero, and what may work
+// for longer than it rests takes time.After between, not a ticker.
+//
 // # Bounds
 //
 // Nothing is destroyed that a volume cannot do without: damaged chunks, wiped

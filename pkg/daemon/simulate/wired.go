@@ -196,13 +196,13 @@ func (w *wired) boot(i int) {
 }
 
 // late draws how long a node takes over a request of repair. It is longer than
-// anybody waits, sometimes.
+// anybody waits, sometimes, and never nothing (doc.go).
 func (w *wired) late(n *node) time.Duration {
 	late := time.Duration(n.late.Load())
 	if late == 0 && w.fates != nil && !w.shelf.calm.Load() {
 		late = w.fates().Again
 	}
-	return late
+	return max(late, time.Nanosecond)
 }
 
 // die ends the process: what has not reached the card never will.

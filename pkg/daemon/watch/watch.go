@@ -86,8 +86,6 @@ type answer struct {
 
 // ask asks one node, again and again.
 func (w *watcher) ask(ctx context.Context, node int) {
-	tick := time.NewTicker(every)
-	defer tick.Stop()
 	for {
 		a := answer{node: node}
 		asking, cancel := context.WithTimeoutCause(ctx, patience, errSilent)
@@ -102,7 +100,7 @@ func (w *watcher) ask(ctx context.Context, node int) {
 			return
 		}
 		select {
-		case <-tick.C:
+		case <-time.After(every):
 		case <-ctx.Done():
 			return
 		}
