@@ -5,8 +5,8 @@ package simulate
 var toldMutants = []mutant{
 	{name: "TestToldKilledOneByOneAndReturned", edits: []edit{{
 		"stripe/decode.go",
-		"	case d.have() < d.geo.Data:",
-		"	case d.have() < d.geo.Data || FAULT && d.have() == d.geo.Data:",
+		"	have = have[:a.geo.Data]\n",
+		"	if FAULT && len(have) == a.geo.Data {\n		return ErrUnreadable\n	}\n	have = have[:a.geo.Data]\n",
 	}}},
 	{name: "TestToldCleanStopThenTwoOthersKilled", edits: []edit{{
 		"stripe/follow.go",
