@@ -49,6 +49,9 @@ type NewVolume struct {
 	ExtentBlocks   int64  `json:"extent_blocks,omitempty"`
 }
 
+// clusterHeader names the cluster whose gateway a request is meant for.
+const clusterHeader = "Rozobox-Cluster"
+
 // failure is the body of every answer that is not a success.
 type failure struct {
 	Error string `json:"error"`
@@ -72,7 +75,8 @@ type failure struct {
 //
 // What only reads is open to whoever reaches the address. What changes
 // something must be signed with the gateway's private key (see verifier):
-// neither another user of the machine nor a web page can do that.
+// neither another user of the machine nor a web page can do that. A request that
+// names a cluster (clusterHeader) is answered by a gateway of that only.
 type admin struct {
 	gateway  *Gateway
 	verifier *verifier
@@ -152,8 +156,22 @@ func (a *admin) handler() http.Handler {
 			fail(w, http.StatusForbidden, errors.New("call this address by number or as localhost"))
 			return
 		}
+		if err := a.addressed(r.Header.Get(clusterHeader)); err != nil {
+			fail(w, http.StatusMisdirectedRequest, err)
+			return
+		}
 		mux.ServeHTTP(w, r)
 	})
+}
+
+// addressed refuses what is meant for another cluster, whose gateway is, or was,
+// at the same address. Browsers name none.
+func (a *admin) addressed(cluster string) error {
+	if ours := a.gateway.config.Cluster; cluster != "" && cluster != ours {
+		return fmt.Errorf("this is the gateway of cluster %q, not of %q: give each its own address, admin in gateway.toml",
+			ours, cluster)
+	}
+	return nil
 }
 
 // literalHost reports whether a Host header needed no name service.

@@ -19,6 +19,7 @@ import (
 
 	"rozobox/pkg/chunk"
 	"rozobox/pkg/chunk/chunktest"
+	"rozobox/pkg/metrics"
 	"rozobox/pkg/nbd"
 	"rozobox/pkg/stripe"
 )
@@ -271,6 +272,34 @@ func TestI8MonitorChangesNothing(t *testing.T) {
 	_, err = monitor.CreateVolume(t.Context(), NewVolume{Name: "films", SizeBytes: mib})
 	if err == nil || !strings.Contains(err.Error(), "gateway's own") {
 		t.Errorf("a monitor made a volume: %v", err)
+	}
+}
+
+// The gateways of two clusters may be at one address, one after the other.
+func TestAnotherClustersGatewayIsNone(t *testing.T) {
+	r := newRig(t)
+	stranger := *r.client
+	stranger.cluster, stranger.nodes = "loft", nil
+	status, err := stranger.Status(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	const want = `of cluster "lab", not of "loft"`
+	if status.Cluster != "loft" || status.Gateway.State != metrics.Unavailable || !strings.Contains(status.Gateway.Why, want) {
+		t.Errorf("%+v, want a gateway that is unavailable: %s", status, want)
+	}
+	_, err = stranger.CreateVolume(t.Context(), NewVolume{Name: "films", SizeBytes: mib})
+	if err == nil || !strings.Contains(err.Error(), want) {
+		t.Errorf("create volume: %v, want %s", err, want)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	err = stranger.listenOnce(ctx, func(p *metrics.Cluster) {
+		t.Errorf("took for its own: %+v", p)
+		cancel()
+	})
+	if err == nil || !strings.Contains(err.Error(), "421") {
+		t.Errorf("live: %v, want 421", err)
 	}
 }
 

@@ -125,7 +125,7 @@ func (c *Client) DeleteVolume(ctx context.Context, name string) error {
 // do sends one request, signed where it changes something, and decodes the
 // answer into reply.
 func (c *Client) do(ctx context.Context, method, path string, body []byte, reply any) error {
-	req, err := http.NewRequestWithContext(ctx, method, "http://"+reachable(c.admin)+path, bytes.NewReader(body))
+	req, err := c.request(ctx, method, path, bytes.NewReader(body))
 	if err != nil {
 		return fmt.Errorf("ask the gateway at %s: %w", c.admin, err)
 	}
@@ -144,6 +144,16 @@ func (c *Client) do(ctx context.Context, method, path string, body []byte, reply
 		return fmt.Errorf("ask the gateway at %s: %w", c.admin, err)
 	}
 	return c.decode(resp, text, reply)
+}
+
+// request is for a gateway of this cluster, which another one that has the same
+// address will know.
+func (c *Client) request(ctx context.Context, method, path string, body io.Reader) (*http.Request, error) {
+	req, err := http.NewRequestWithContext(ctx, method, "http://"+reachable(c.admin)+path, body)
+	if err == nil {
+		req.Header.Set(clusterHeader, c.cluster)
+	}
+	return req, err
 }
 
 func (c *Client) decode(resp *http.Response, text []byte, reply any) error {

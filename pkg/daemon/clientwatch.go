@@ -94,7 +94,7 @@ func (c *Client) listenOnce(ctx context.Context, said func(*metrics.Cluster)) er
 	defer cancel(nil)
 	silent := time.AfterFunc(gatewayPatience, func() { cancel(errGatewaySilent) })
 	defer silent.Stop()
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+reachable(c.admin)+"/v1/live", nil)
+	req, err := c.request(ctx, http.MethodGet, "/v1/live", nil)
 	if err != nil {
 		return err
 	}
