@@ -70,11 +70,18 @@ func (s *Store) takeRoom(ctx context.Context, size int64) error {
 	}
 }
 
-// waitRoom reports whether there is room, after as much compaction as that takes.
+// waitRoom reports whether there is room, after as many syncs and as much compaction
+// as that takes.
 func (s *Store) waitRoom(ctx context.Context, size int64) bool {
 	for !s.hasRoom(size) {
 		if s.failure.Load() != nil {
 			return false
+		}
+		if s.filesHaveRoom(size) { // and more than that counts as live until W is durable
+			if s.syncLog(ctx) != nil {
+				return false
+			}
+			continue
 		}
 		p := s.compact.join()
 		select {
@@ -116,6 +123,9 @@ func (s *Store) compactLoop(ctx context.Context) {
 // itself never is, unless more of it dies, so that this comes to an end.
 func (s *Store) compactOnce(ctx context.Context, urgent bool) bool {
 	run := s.victims(urgent || s.scarce())
+	if len(run) == 0 && urgent && s.syncLog(ctx) == nil {
+		run = s.victims(true) // what W has superseded is dead once that is durable
+	}
 	if len(run) == 0 || s.failure.Load() != nil {
 		return false
 	}

@@ -114,8 +114,7 @@ func (s *Store) free() uint64 {
 // generous than free, which knows of tables late: who keeps to what was reported
 // is not refused.
 func (s *Store) admits(limit, size int64, c claim) bool {
-	most := limit - s.space.reserve + s.space.segment/2
-	if c == forNew && s.held.Load()+s.frames.Load()+size > most {
+	if c == forNew && s.isFull(limit, size) {
 		return false
 	}
 	return s.physical.Load()+size <= limit-s.space.line(c)
@@ -125,8 +124,31 @@ func (s *Store) admits(limit, size int64, c claim) bool {
 // and admits.
 const sealsBetween = 16 * headerSize
 
-// hasRoom reports whether the files may grow by so much new data now.
+// isFull reports whether size bytes more would be too many live ones.
+func (s *Store) isFull(limit, size int64) bool {
+	return s.held.Load()+s.frames.Load()+size > limit-s.space.reserve+s.space.segment/2
+}
+
+// hasRoom reports whether so much new data may come now: no sync and no compaction
+// would make more room for it.
 func (s *Store) hasRoom(size int64) bool {
+	return s.filesHaveRoom(size) && !(s.isFull(s.limit.Load(), size) && s.owes())
+}
+
+// owes reports whether a sync would free what W has superseded.
+func (s *Store) owes() bool {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	for _, v := range s.volumes {
+		if v.w > v.wSynced && len(v.fresh)+len(v.waiting) > 0 {
+			return true
+		}
+	}
+	return false
+}
+
+// filesHaveRoom reports whether the files may grow by so much now.
+func (s *Store) filesHaveRoom(size int64) bool {
 	return s.physical.Load()+size+sealsBetween <= s.limit.Load()-s.space.line(forNew)
 }
 
