@@ -67,7 +67,7 @@ func (l *lister) visit(e *entry) bool {
 	if l.req.End != 0 && p.Block >= l.req.End {
 		return false
 	}
-	if e.loc.has(locDrop) || e.version <= l.req.Since || !l.req.After.Less(p) {
+	if e.loc.has(locDrop|locBase) || e.version <= l.req.Since || !l.req.After.Less(p) {
 		return true
 	}
 	if len(l.entries) == l.req.Limit {

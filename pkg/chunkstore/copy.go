@@ -157,10 +157,15 @@ func (c *copied) copy(r *copiedRecord, segmentSize int64) error {
 	}
 	rec, from := r.old.record, len(c.buf)
 	rec.synced = 0
+	if rec.kind == kindBump {
+		if rec.base = r.old.seg.base(r.old.off); rec.base == 0 { // tables do not have it
+			return fmt.Errorf("%w: %s: bump at %d", errUnreadable, r.old.seg.name, r.old.off)
+		}
+	}
 	c.buf = append(c.buf, make([]byte, rec.size())...)
 	b := c.buf[from:]
 	rec.encode(b)
-	if rec.length > 0 {
+	if rec.payload() > 0 {
 		seed := payloadSeed(b)
 		stored := b[headerSize:]
 		if err := r.old.seg.readAt(stored, r.old.off+headerSize); err != nil {
@@ -180,7 +185,7 @@ func (c *copied) copy(r *copiedRecord, segmentSize int64) error {
 	if rec.kind == kindWatermark || rec.kind == kindReset {
 		c.to.kept += rec.size()
 	}
-	if rec.kind == kindPut || rec.kind == kindTombstone {
+	if rec.kind.isVersion() {
 		c.to.puts++
 	}
 	if len(c.buf) >= copyBuffer {
@@ -230,7 +235,7 @@ func (s *Store) swapOne(to *segment, r *copiedRecord) {
 	if found == nil || found.loc.slot() != old.loc.slot() || found.loc.offset() != old.loc.offset() {
 		return
 	}
-	damaged := found.loc & locDamaged
+	known := found.loc & (locDamaged | locBase)
 	s.forget(v, *found)
 	if r.gone {
 		return
@@ -238,9 +243,9 @@ func (s *Store) swapOne(to *segment, r *copiedRecord) {
 	moved := staged{record: r.old.record, seg: to, off: r.off}
 	moved.length = r.length
 	e := moved.entry()
-	e.loc |= damaged
-	if r.lost {
-		e.loc |= locDamaged
-	}
+	e.loc |= known
 	s.hold(v, e)
+	if r.lost {
+		v.index.spoil(e)
+	}
 }

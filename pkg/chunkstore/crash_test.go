@@ -141,6 +141,28 @@ func drop(block uint64, index uint8, v chunk.Version) chunk.Op {
 	return chunk.Op{Kind: chunk.OpDrop, Block: block, Index: index, Version: v}
 }
 
+// patch changes data(base), or a patch of it, into version v; nothing but the version
+// where difference is empty.
+func patch(block uint64, index uint8, base, v chunk.Version, difference string) chunk.Op {
+	return chunk.Op{
+		Kind: chunk.OpPatch, Block: block, Index: index, Version: v, Base: base, Data: []byte(difference),
+	}
+}
+
+// content is what a version reads as.
+func (h *history) content(v chunk.Version) []byte {
+	for _, s := range h.steps {
+		if s.op.Version == v && s.op.Kind == chunk.OpPatch {
+			changed := bytes.Clone(h.content(s.op.Base))
+			for i, b := range s.op.Data {
+				changed[i] ^= b
+			}
+			return changed
+		}
+	}
+	return data(v)
+}
+
 // run plays the history until it ends or the power does.
 func (h *history) run() (done bool) {
 	defer func() {
@@ -159,6 +181,9 @@ func (h *history) run() (done bool) {
 	h.write(tombstone(2, 1, 31), put(5, 0, 32))
 	h.putSuperblock()
 	h.sync(32)
+	h.write(put(30, 0, 33), patch(30, 0, 33, 34, ""), put(31, 1, 35))
+	h.write(patch(30, 0, 34, 36, ""))
+	bumped, patched := chunk.Version(36), chunk.Version(35)
 	h.write(drop(3, chunk.AllIndexes, 12), drop(2, 1, 31))
 	h.write(repair(3, 2, 12))
 	h.sync(32)
@@ -168,6 +193,9 @@ func (h *history) run() (done bool) {
 			h.write(put(10+block, 0, v), put(20+uint64(round), uint8(block), v))
 			v++
 		}
+		h.write(patch(30, 0, bumped, v, ""))
+		h.write(patch(31, 1, patched, v+1, "x"[:round%2]))
+		bumped, patched, v = v, v+1, v+2
 		h.sync(v - 1)
 		h.store.CompactSoon() // while the next round is written
 	}
@@ -179,10 +207,11 @@ func (h *history) run() (done bool) {
 	h.write(put(1, 0, v), tombstone(10, 0, v), put(11, 0, v+1))
 	h.sync(v)
 	h.putSuperblock()
+	h.write(patch(30, 0, bumped, v+2, ""), patch(31, 1, patched, v+3, ""))
 	h.write(put(1, 0, v+5), drop(12, 0, v))
 	h.sync(v + 1)
 	h.store.CompactAll()
-	h.write(put(21, 0, v+9))
+	h.write(put(21, 0, v+9), patch(30, 0, v+2, v+10, ""), patch(31, 1, v+3, v+11, "x"))
 	return true
 }
 
@@ -251,13 +280,13 @@ func (h *history) held() (map[chunkKey][]chunk.Entry, error) {
 		get := chunk.Get{Block: e.Block, Index: e.Index, AtMost: e.Version}
 		want := chunk.Chunk{Version: e.Version, State: chunk.Tombstone}
 		if !e.Tombstone {
-			get.Dst, want.State = make([]byte, len(data(e.Version))), chunk.Present
+			get.Dst, want.State = make([]byte, len(h.content(e.Version))), chunk.Present
 		}
 		found, err := h.store.Read(h.ctx, h.term, []chunk.Get{get})
 		if err != nil {
 			return nil, err
 		}
-		if found[0] != want || !e.Tombstone && !bytes.Equal(get.Dst, data(e.Version)) {
+		if found[0] != want || !e.Tombstone && !bytes.Equal(get.Dst, h.content(e.Version)) {
 			return nil, fmt.Errorf("%v reads as %v", e, found[0])
 		}
 	}

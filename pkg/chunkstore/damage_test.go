@@ -234,6 +234,7 @@ func TestRandomGarbageNeverCrashes(t *testing.T) {
 		r := newRig(t, nil)
 		for v := range chunk.Version(12) {
 			r.write(put(uint64(v%5), 0, v+1), put(10+uint64(v), 1, v+1))
+			r.write(patch(10+uint64(v), 1, v+1, v+21, ""))
 		}
 		r.sync(6)
 		r.store.Kill()
@@ -261,12 +262,13 @@ func (r *rig) neverWrong(seed uint64) {
 		r.Fatalf("seed %d: %v", seed, err)
 	}
 	for _, s := range r.steps {
-		get := chunk.Get{Block: s.op.Block, Index: s.op.Index, AtMost: s.op.Version, Dst: make([]byte, len(s.op.Data))}
+		want := r.content(s.op.Version)
+		get := chunk.Get{Block: s.op.Block, Index: s.op.Index, AtMost: s.op.Version, Dst: make([]byte, len(want))}
 		found, err := r.store.Read(r.ctx, r.term, []chunk.Get{get})
 		if err != nil {
 			r.Fatalf("seed %d: %v", seed, err)
 		}
-		if found[0] == (chunk.Chunk{Version: s.op.Version, State: chunk.Present}) && !bytes.Equal(get.Dst, s.op.Data) {
+		if found[0] == (chunk.Chunk{Version: s.op.Version, State: chunk.Present}) && !bytes.Equal(get.Dst, want) {
 			r.Fatalf("seed %d: version %s has wrong content", seed, s.op.Version)
 		}
 	}

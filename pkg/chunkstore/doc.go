@@ -31,7 +31,7 @@
 //
 //	header   0 magic "RZK1"   4 zero   5 kind   6 flags   7 chunk index
 //	         8 volume 16     24 block 8     32 version 8     40 length 4
-//	        44 synced 8      52 zero 8      60 CRC
+//	        44 synced 8      52 base 8      60 CRC
 //
 //	payload  4096 bytes | CRC | 4096 bytes | CRC | ... | rest | CRC | zeroes
 //
@@ -43,6 +43,7 @@
 //
 //	kind        version                  meaning
 //	put         of the chunk             flag lost: the payload was damaged and is gone
+//	bump        of the chunk             has the payload of the put with version base
 //	tombstone   of the chunk             reads as zeroes
 //	drop        hides <= version         index 255: of all chunks of the block
 //	watermark   W                        W was told
@@ -82,7 +83,7 @@
 // The index holds, sorted by block, index and version, 24 bytes for each version
 // and each drop that is still needed, in pages of at most 256 entries that grow
 // by 16: measured 24.5 bytes for a chunk of a volume written in order, 26.5 of one
-// written at random (BenchmarkIndex).
+// written at random (BenchmarkIndex), and up to 6 more where bumps stand (below).
 //
 // A version is superseded when a newer one at or below W stands, and that
 // record and that W are durable; where nobody asks for a sync, the store makes
@@ -97,9 +98,27 @@
 // # Patches
 //
 // A patch (chunk.OpPatch) is applied when it arrives, and a whole record is
-// written: nothing in the log depends on another record, so that compaction,
-// damage and replay know nothing of patches. What a patch saves is the network,
-// not the card.
+// written: what it saves is the network, not the card. Only one that changes
+// nothing but the version is a record of its own kind, a header without payload:
+//
+//	put v1, 8 KiB | ... | bump v2, base v1 | ... | bump v3, base v1
+//
+// In the index a bump is an entry like any other, and its payload is that of the
+// next entry below it that is no bump. That one stays when v1 is superseded, as a
+// base: no version any more, but pointed to, so that compaction takes it along like
+// all that is live, and knows nothing of the two. What would hide it alone, or come
+// between, is refused; no gateway sends such.
+//
+// After damage, another put may be the next one below. So a read compares the base
+// in the bump's header with the version of the put that it is about to read: older
+// content is never taken for newer. Power that fails before a sync may leave the
+// bump and take the put: then both are absent (cutBumps).
+//
+// Of 4 KiB written at random into blocks of 32 KiB, three of six nodes get a bump:
+// cards are written 30 KB for each instead of 54, and a gateway with its eight
+// nodes on two cores does 20 to 40 % more (fio, randwrite, depth 32, TLS). Two
+// entries for such a chunk are memory: their number is bounded, by 65,536 and a
+// quarter of the versions; beyond, a bump is a whole record like any patch.
 //
 // # Compaction
 //

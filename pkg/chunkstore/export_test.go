@@ -1,6 +1,11 @@
 package chunkstore
 
-import "testing"
+import (
+	"context"
+	"testing"
+
+	"rozobox/pkg/chunk"
+)
 
 const SlackSegments = slackSegments
 
@@ -47,3 +52,14 @@ func (s *Store) Failed() error { return s.writable() }
 
 // Physical returns the size of all segment files.
 func (s *Store) Physical() int64 { return s.physical.Load() }
+
+// PretendBumps makes the store think that it has as many bumps as it may.
+func (s *Store) PretendBumps(id chunk.VolumeID) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	v := s.volumes[id]
+	v.bumps = freeBumps + v.versions/bumpShare
+}
+
+// VerifySuspects does what follows an unclean stop in the background.
+func (s *Store) VerifySuspects() { s.verify(context.Background(), s.compact.suspects) }

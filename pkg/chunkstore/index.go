@@ -19,6 +19,8 @@ const (
 	locDrop      loc = 1 << iota // a drop, not a version
 	locTombstone                 //
 	locDamaged                   // known to fail its checksum
+	locBump                      // the payload, of this length, is that of another entry
+	locBase                      // no version any more: only the payload of a bump
 
 	maxSegments    = 1 << 20 // times 64 MiB: 64 TiB on one card
 	maxSegmentSize = grain << 22
@@ -47,7 +49,12 @@ func (e entry) position() chunk.Position {
 }
 
 // size is what the record takes in its segment.
-func (e entry) size() int64 { return headerSize + storedSize(int64(e.loc.length())) }
+func (e entry) size() int64 {
+	if e.loc.has(locBump) {
+		return headerSize
+	}
+	return headerSize + storedSize(int64(e.loc.length()))
+}
 
 // less orders by chunk, version, and puts a drop behind the version it names.
 func (e entry) less(o entry) bool {
@@ -104,7 +111,21 @@ func (x *index) version(key uint64, v chunk.Version) *entry {
 
 // newest returns the newest version at or below atMost.
 func (x *index) newest(key uint64, atMost chunk.Version) (entry, bool) {
-	p, i := x.locate(entry{key: key, version: atMost, loc: locDrop})
+	return x.below(entry{key: key, version: atMost, loc: locDrop}, locDrop|locBase)
+}
+
+// payload returns the entry that has the payload of e: of a bump, the next below
+// that is none.
+func (x *index) payload(e entry) (entry, bool) {
+	if !e.loc.has(locBump) {
+		return e, true
+	}
+	return x.below(e, locDrop|locBump)
+}
+
+// below returns the last entry of the same chunk before e that has none of the flags.
+func (x *index) below(e entry, not loc) (entry, bool) {
+	p, i := x.locate(e)
 	for {
 		if i--; i < 0 {
 			if p--; p < 0 {
@@ -113,12 +134,12 @@ func (x *index) newest(key uint64, atMost chunk.Version) (entry, bool) {
 			i = len(x.pages[p].items)
 			continue
 		}
-		e := x.pages[p].items[i]
-		if e.key != key {
+		found := x.pages[p].items[i]
+		if found.key != e.key {
 			return entry{}, false
 		}
-		if !e.loc.has(locDrop) {
-			return e, true
+		if !found.loc.has(not) {
+			return found, true
 		}
 	}
 }
@@ -187,7 +208,35 @@ func (x *index) ascend(e entry, fn func(*entry) bool) {
 	}
 }
 
-// versions counts the versions of a chunk.
+// above returns the first version of the chunk above v.
+func (x *index) above(key uint64, v chunk.Version) (above entry, ok bool) {
+	x.ascend(entry{key: key, version: v, loc: locDrop}, func(e *entry) bool {
+		if ok = e.key == key && !e.loc.has(locDrop) && e.version > v; ok {
+			above = *e
+		}
+		return !ok && e.key == key
+	})
+	return above, ok
+}
+
+// spoil marks an entry as damaged, and the bumps whose payload it has.
+func (x *index) spoil(e entry) {
+	x.find(e).loc |= locDamaged
+	if e.loc.has(locBump) {
+		return
+	}
+	x.ascend(entry{key: e.key, version: e.version, loc: locDrop}, func(o *entry) bool {
+		if o.key != e.key || !o.loc.has(locBump|locDrop) {
+			return false
+		}
+		if o.loc.has(locBump) {
+			o.loc |= locDamaged
+		}
+		return true
+	})
+}
+
+// versions counts the versions of a chunk, and their bases.
 func (x *index) versions(key uint64) (n int) {
 	x.ascend(entry{key: key}, func(e *entry) bool {
 		if e.key == key && !e.loc.has(locDrop) {

@@ -25,6 +25,8 @@ func (r *staged) entry() entry {
 		flags = locTombstone
 	case kindDrop:
 		flags = locDrop
+	case kindBump:
+		flags = locBump
 	}
 	if r.flags&flagLost != 0 {
 		flags |= locDamaged
@@ -190,7 +192,7 @@ func (s *Store) publish(v *volume, recs []staged) {
 			if len(v.waiting)+len(v.fresh) > 0 {
 				poke(s.syncs.owed)
 			}
-		case kindPut, kindTombstone:
+		case kindPut, kindTombstone, kindBump:
 			r.seg.puts++
 			s.put(v, r.entry())
 		case kindDrop:

@@ -31,7 +31,7 @@ func (s *Store) resolve(v *volume, b *batch) {
 	b.ops, b.data = b.own, b.data[:0]
 	for i := range b.ops {
 		op := &b.ops[i]
-		if op.Kind != chunk.OpPatch {
+		if op.Kind != chunk.OpPatch || isBump(op) && s.mayBump(v) {
 			continue
 		}
 		if data := s.base(v, b, i); data != nil && int(op.Off)+len(op.Data) <= len(data) {
@@ -42,33 +42,53 @@ func (s *Store) resolve(v *volume, b *batch) {
 	}
 }
 
+// isBump reports whether op is a patch that changes nothing but the version.
+func isBump(op *chunk.Op) bool { return op.Kind == chunk.OpPatch && len(op.Data) == 0 }
+
+// freeBumps and bumpShare bound the chunks that end in a bump, and so have two
+// entries in the index: 1.5 MiB and 6 bytes for a chunk.
+const (
+	freeBumps = 1 << 16
+	bumpShare = 4
+)
+
+// mayBump reports whether a bump may be a record of its own.
+func (s *Store) mayBump(v *volume) bool {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return v.bumps < freeBumps+v.versions/bumpShare
+}
+
 // base returns a copy of the base of b.ops[i], from an earlier operation or
 // from the log, nil where neither has it.
 func (s *Store) base(v *volume, b *batch, i int) []byte {
 	op := &b.ops[i]
+	want := op.Base
 	for j := i - 1; j >= 0; j-- {
 		o := &b.ops[j]
-		if o.Kind == chunk.OpPut && o.Block == op.Block && o.Index == op.Index && o.Version == op.Base {
+		switch {
+		case o.Block != op.Block || o.Index != op.Index || o.Version != want:
+		case o.Kind == chunk.OpPut:
 			return append(b.room(len(o.Data)), o.Data...)
+		case isBump(o):
+			want = o.Base
 		}
 	}
 	s.mu.RLock()
 	e, ok := v.index.newest(makeKey(op.Block, op.Index), ^chunk.Version(0))
-	if !ok || e.version != op.Base || e.loc.has(locDamaged|locTombstone) || s.closing.Load() {
+	if !ok || e.version != want || e.loc.has(locTombstone) || s.closing.Load() {
 		s.mu.RUnlock()
 		return nil
 	}
-	g := s.segments[e.loc.slot()]
-	g.acquire()
+	h := s.acquire(v, e)
 	s.mu.RUnlock()
-	defer g.release()
+	defer h.release()
 	n := int(e.loc.length())
-	if len(b.data)+n > chunk.MaxRequestBytes {
+	if len(b.data)+n > chunk.MaxRequestBytes || h.damaged() {
 		return nil
 	}
 	data := b.room(n)[:n]
-	if !s.readRange(v, e, g, 0, data) {
-		s.markDamaged(v, e)
+	if !s.readContent(v, &h, 0, data) {
 		return nil
 	}
 	return data
@@ -84,11 +104,29 @@ func (b *batch) room(n int) []byte {
 	return b.data[at : at : at+n]
 }
 
-// builds reports whether op was resolved and its base is the newest version.
-// The caller holds the turn.
+// builds reports whether op was resolved, or is a bump that needs not be, and its
+// base is the newest version. The caller holds the turn.
 func (s *Store) builds(v *volume, op *chunk.Op) bool {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	newest, ok := v.index.newest(makeKey(op.Block, op.Index), ^chunk.Version(0))
-	return ok && op.Kind == chunk.OpPut && newest.version == op.Base
+	if !ok || newest.version != op.Base {
+		return false
+	}
+	if op.Kind == chunk.OpPut {
+		return true
+	}
+	put, ok := v.index.payload(newest)
+	return ok && isBump(op) && !(newest.loc | put.loc).has(locDamaged|locTombstone)
+}
+
+// stand completes the record of a bump with the put that has its payload. The
+// caller holds the turn, and has found that it builds.
+func (s *Store) stand(v *volume, r *record) {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	newest, _ := v.index.newest(makeKey(r.block, r.index), ^chunk.Version(0))
+	put, _ := v.index.payload(newest)
+	r.base, r.length = put.version, put.loc.length()
+	r.synced = position(s.synced.Load())
 }

@@ -68,30 +68,86 @@ func (s *Store) readChunk(v *volume, get *chunk.Get) (chunk.Chunk, error) {
 		s.mu.RUnlock()
 		return chunk.Chunk{State: chunk.Absent}, nil
 	}
-	g := s.segments[e.loc.slot()]
-	g.acquire()
+	h := s.acquire(v, e)
 	s.mu.RUnlock()
-	defer g.release()
-	return chunk.Chunk{Version: e.version, State: s.readEntry(v, e, g, get)}, nil
+	defer h.release()
+	return chunk.Chunk{Version: e.version, State: s.readEntry(v, &h, get)}, nil
 }
 
-// readEntry reads from g, which the caller has acquired.
-func (s *Store) readEntry(v *volume, e entry, g *segment, get *chunk.Get) chunk.ChunkState {
-	length := int64(e.loc.length())
+func (s *Store) readEntry(v *volume, h *reading, get *chunk.Get) chunk.ChunkState {
+	length := int64(h.loc.length())
 	off, n := int64(get.Off), int64(len(get.Dst))
 	switch {
-	case e.loc.has(locDamaged) || !e.loc.has(locTombstone) && off+n > length:
+	case h.damaged() || !h.loc.has(locTombstone) && off+n > length:
 		return chunk.Damaged
-	case e.loc.has(locTombstone):
+	case h.loc.has(locTombstone):
 		return chunk.Tombstone
 	case n == 0:
 		return chunk.Present
 	}
-	if !s.readRange(v, e, g, off, get.Dst) {
-		s.markDamaged(v, e)
+	if !s.readContent(v, h, off, get.Dst) {
 		return chunk.Damaged
 	}
 	return chunk.Present
+}
+
+// reading is an entry whose files stay open until it is released.
+type reading struct {
+	entry
+	seg  *segment
+	put  entry    // that has the payload: of a bump, another
+	from *segment // where that stands; nil: it is gone
+}
+
+// acquire keeps what a read of e needs; the caller holds mu.
+func (s *Store) acquire(v *volume, e entry) reading {
+	h := reading{entry: e, seg: s.segments[e.loc.slot()]}
+	h.seg.acquire()
+	var ok bool
+	if h.put, ok = v.index.payload(e); ok {
+		h.from = s.segments[h.put.loc.slot()]
+		h.from.acquire()
+	}
+	return h
+}
+
+func (h *reading) release() {
+	h.seg.release()
+	if h.from != nil {
+		h.from.release()
+	}
+}
+
+// damaged reports whether it is known that the payload cannot be read.
+func (h *reading) damaged() bool {
+	return h.from == nil || h.loc.has(locDamaged) || h.put.loc.has(locDamaged)
+}
+
+// readContent reads and verifies a part of a payload that is not known to be damaged,
+// and remembers damage.
+func (s *Store) readContent(v *volume, h *reading, off int64, dst []byte) bool {
+	bad := h.put
+	switch {
+	case h.loc.has(locBump) && h.seg.base(h.loc.offset()) != h.put.version:
+		bad = h.entry // it says that its payload is that of another put, which is gone
+	case s.readRange(v, h.put, h.from, off, dst):
+		return true
+	}
+	s.markDamaged(v, bad)
+	return false
+}
+
+// base returns what the bump at off names, 0 where none is.
+func (g *segment) base(off int64) chunk.Version {
+	var b [headerSize]byte
+	if g.readAt(b[:], off) != nil {
+		return 0
+	}
+	r, err := decodeRecord(b[:], headerSeed(g.seed, at(g.id, off)))
+	if err != nil {
+		return 0
+	}
+	return r.base
 }
 
 // scratch holds a stored range while it is verified.
@@ -133,16 +189,9 @@ func (e entry) record(id chunk.VolumeID) record {
 	return r
 }
 
-// intact reads and verifies a whole record.
-func (s *Store) intact(v *volume, e entry, g *segment) bool {
-	if e.loc.has(locTombstone) || e.loc.has(locDrop) {
-		return true
-	}
-	if !s.readRange(v, e, g, 0, make([]byte, e.loc.length())) {
-		s.markDamaged(v, e)
-		return false
-	}
-	return true
+// intact reads and verifies a whole chunk.
+func (s *Store) intact(v *volume, h *reading) bool {
+	return h.loc.has(locTombstone) || !h.damaged() && s.readContent(v, h, 0, make([]byte, h.loc.length()))
 }
 
 // markDamaged remembers that a record fails its checksum, unless it has been
@@ -150,9 +199,9 @@ func (s *Store) intact(v *volume, e entry, g *segment) bool {
 func (s *Store) markDamaged(v *volume, e entry) {
 	s.mu.Lock()
 	found := v.index.find(e)
-	fresh := found != nil && found.loc == e.loc
+	fresh := found != nil && (found.loc^e.loc)&^locBase == 0
 	if fresh {
-		found.loc |= locDamaged
+		v.index.spoil(e)
 	}
 	s.mu.Unlock()
 	if fresh {

@@ -30,7 +30,11 @@ const (
 	kindTable          // the table of a finished segment
 	kindSeal           // the segment is durable up to here; block is the table's offset
 	kindHead           // first in a segment; block is its id
+	kindBump           // a version with the payload of another put, base
 )
+
+// isVersion reports whether a record makes a version of a chunk.
+func (k kind) isVersion() bool { return k == kindPut || k == kindTombstone || k == kindBump }
 
 const (
 	flagLost = 1 << iota // a put whose payload was damaged, and is not stored
@@ -57,12 +61,21 @@ type record struct {
 	volume  chunk.VolumeID
 	block   uint64
 	version chunk.Version
-	length  uint32   // bytes of payload, without checksums
-	synced  position // the log was durable up to here when this was written
+	length  uint32        // bytes of payload, without checksums
+	synced  position      // the log was durable up to here when this was written
+	base    chunk.Version // of a bump: the put that has its payload
 }
 
 // size is what the record takes in a segment.
-func (r *record) size() int64 { return headerSize + storedSize(int64(r.length)) }
+func (r *record) size() int64 { return headerSize + storedSize(int64(r.payload())) }
+
+// payload is how many bytes of payload follow the header.
+func (r *record) payload() uint32 {
+	if r.kind == kindBump {
+		return 0
+	}
+	return r.length
+}
 
 // storedSize is what n bytes of payload take with their checksums.
 func storedSize(n int64) int64 {
@@ -86,7 +99,8 @@ func (r *record) encode(b []byte) {
 	binary.BigEndian.PutUint64(b[32:], uint64(r.version))
 	binary.BigEndian.PutUint32(b[40:], r.length)
 	binary.BigEndian.PutUint64(b[44:], uint64(r.synced))
-	clear(b[52:headerSize])
+	binary.BigEndian.PutUint64(b[52:], uint64(r.base))
+	clear(b[60:headerSize])
 }
 
 // place completes a header for the place that its seed stands for.
@@ -106,6 +120,7 @@ func decodeRecord(b []byte, seed uint32) (record, error) {
 		version: chunk.Version(binary.BigEndian.Uint64(b[32:])),
 		length:  binary.BigEndian.Uint32(b[40:]),
 		synced:  position(binary.BigEndian.Uint64(b[44:])),
+		base:    chunk.Version(binary.BigEndian.Uint64(b[52:])),
 	}
 	if b[4] != 0 || !r.valid() {
 		return record{}, errRecord
@@ -119,6 +134,9 @@ func (r *record) valid() bool {
 	case kindPut:
 		lost := r.flags&flagLost != 0
 		return validChunk(r.block, r.index, r.version) && lost == (r.length == 0) &&
+			r.length <= chunk.MaxChunkSize && r.length%chunk.ChunkAlign == 0
+	case kindBump:
+		return validChunk(r.block, r.index, r.version) && r.length > 0 && r.base < r.version &&
 			r.length <= chunk.MaxChunkSize && r.length%chunk.ChunkAlign == 0
 	case kindTombstone:
 		return validChunk(r.block, r.index, r.version) && r.length == 0

@@ -25,6 +25,7 @@ func (s *Store) load(opts *Options, names []string) error {
 	s.measure()
 	l.scanOpen()
 	l.replay()
+	l.cutBumps()
 	resets := l.finishVolumes()
 	s.compact.suspects = l.suspects()
 	if err := l.mend(resets); err != nil {
@@ -79,6 +80,7 @@ type loader struct {
 	open     map[*segment]*openSegment // those without a seal
 	evidence position                  // the log was durable up to here, at least
 	gapped   map[*segment]bool         // those with gaps, to be written anew
+	bumps    []staged                  // those that may have been torn from their payload
 	lowered  map[*volume]chunk.Version // W in front of the first gap
 }
 
@@ -177,6 +179,9 @@ func (l *loader) replayOpen(g *segment, o *openSegment, last bool) {
 			continue
 		}
 		l.apply(r)
+		if r.kind == kindBump && at(g.id, r.off) >= l.evidence {
+			l.bumps = append(l.bumps, *r)
+		}
 	}
 	before(g.size)
 	// The last segment ends where its last record does. One before it ends
@@ -186,9 +191,26 @@ func (l *loader) replayOpen(g *segment, o *openSegment, last bool) {
 	}
 }
 
+// cutBumps takes out those whose payload was torn when power failed; that is a gap
+// in front of them.
+func (l *loader) cutBumps() {
+	for i := range l.bumps {
+		r := &l.bumps[i]
+		v := l.volume(r.volume)
+		e := v.index.find(r.entry())
+		if e == nil || e.loc != r.entry().loc {
+			continue
+		}
+		if put, ok := v.index.payload(*e); !ok || put.version != r.base {
+			l.s.forget(v, *e)
+			l.gapped[r.seg] = true
+		}
+	}
+}
+
 // whole verifies a record's payload.
 func (l *loader) whole(r *staged) bool {
-	if r.length == 0 {
+	if r.payload() == 0 {
 		return true
 	}
 	e := r.entry()
@@ -198,7 +220,7 @@ func (l *loader) whole(r *staged) bool {
 
 // apply does what the record did when it was written.
 func (l *loader) apply(r *staged) {
-	if r.kind == kindPut || r.kind == kindTombstone {
+	if r.kind.isVersion() {
 		r.seg.puts++
 	}
 	v := l.volume(r.volume)
@@ -211,7 +233,7 @@ func (l *loader) apply(r *staged) {
 		v.w = max(v.w, r.version)
 	case kindReset:
 		v.w = r.version
-	case kindPut, kindTombstone:
+	case kindPut, kindTombstone, kindBump:
 		l.s.hold(v, r.entry())
 	case kindDrop:
 		l.s.drop(v, r.entry())
@@ -268,15 +290,20 @@ func (l *loader) finishVolumes() (resets []*volume) {
 // collectAll frees what is superseded; all that was read will be durable
 // before anybody can ask.
 func (l *loader) collectAll(v *volume) {
-	var last uint64
+	var last entry // the last one that is no drop, with the damage of its payload
 	var keys []uint64
 	v.index.ascend(entry{}, func(e *entry) bool {
-		if !e.loc.has(locDrop) {
-			if e.key == last && (len(keys) == 0 || keys[len(keys)-1] != last) {
-				keys = append(keys, last)
-			}
-			last = e.key
+		if e.loc.has(locDrop) {
+			return true
 		}
+		again := e.key == last.key && last.version != 0
+		if again && (len(keys) == 0 || keys[len(keys)-1] != last.key) {
+			keys = append(keys, last.key)
+		}
+		if e.loc.has(locBump) && (!again || last.loc.has(locDamaged|locTombstone)) {
+			e.loc |= locDamaged
+		}
+		last = *e
 		return true
 	})
 	for _, key := range keys {

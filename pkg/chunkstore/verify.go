@@ -62,6 +62,6 @@ func (s *Store) verifySegment(ctx context.Context, g *segment) {
 		s.mu.RLock()
 		v := s.volumes[r.volume]
 		s.mu.RUnlock()
-		s.intact(v, r.entry(), g)
+		s.intact(v, &reading{entry: r.entry(), seg: g, put: r.entry(), from: g})
 	}
 }

@@ -20,7 +20,8 @@ type volume struct {
 	recovered  chunk.Version // the last W that the start has found
 	index      index
 	lastEpoch  uint32              // of the versions that the replay has seen
-	versions   uint64              // versions held, drops not counted
+	versions   uint64              // versions held, drops and bases not counted
+	bumps      uint64              // of these, those whose payload is that of another
 	stored     uint64              // payload bytes of the newest version of each chunk
 	fresh      []uint64            // chunks of more than one version, written since the last sync
 	waiting    map[uint64]struct{} // chunks whose older versions wait for W
@@ -75,7 +76,12 @@ func (s *Store) account(v *volume, e entry, sign int) {
 	s.held.Add(int64(sign) * e.size())
 	if !e.loc.has(locDrop) {
 		g.livePuts += sign
+	}
+	if !e.loc.has(locDrop | locBase) {
 		v.versions += uint64(sign)
+	}
+	if e.loc.has(locBump) {
+		v.bumps += uint64(sign)
 	}
 }
 
@@ -125,20 +131,33 @@ func (v *volume) hides(key uint64, version chunk.Version) bool {
 // nothing is left that could be freed later.
 func (s *Store) collect(v *volume, key uint64, synced position) bool {
 	left := 0
-	var keeper chunk.Version
+	var keeper, put entry
 	entries := v.index.between(key, key)
 	for _, e := range entries {
-		if !e.loc.has(locDrop) {
-			left++
-			if e.version <= v.wSynced && !e.loc.has(locDamaged) && s.positionOf(e) < synced {
-				keeper = e.version
-			}
+		if e.loc.has(locDrop | locBase) {
+			continue
+		}
+		left++
+		if e.version > v.wSynced || e.loc.has(locDamaged) || s.positionOf(e) >= synced {
+			continue
+		}
+		if p, ok := v.index.payload(e); ok {
+			keeper, put = e, p
 		}
 	}
 	for _, e := range entries {
-		if !e.loc.has(locDrop) && e.version < keeper {
-			s.forget(v, e)
+		if e.loc.has(locDrop) || e.version >= keeper.version {
+			continue
+		}
+		if !e.loc.has(locBase) {
 			left--
+		}
+		if e.version != put.version {
+			s.forget(v, e)
+		} else if found := v.index.find(e); !found.loc.has(locBase) {
+			s.account(v, e, -1)
+			found.loc |= locBase
+			s.account(v, *found, 1)
 		}
 	}
 	return left <= 1

@@ -154,10 +154,14 @@ func newBatch(s *Store, v *volume, ops []chunk.Op) *batch {
 func opRecord(op *chunk.Op, id chunk.VolumeID) record {
 	kinds := [...]kind{chunk.OpPut: kindPut, chunk.OpTombstone: kindTombstone, chunk.OpDrop: kindDrop,
 		chunk.OpPatch: kindPut}
-	return record{
+	r := record{
 		kind: kinds[op.Kind], index: op.Index, volume: id, block: op.Block,
 		version: op.Version, length: uint32(len(op.Data)),
 	}
+	if isBump(op) {
+		r.kind = kindBump
+	}
+	return r
 }
 
 // fail notes the refusal of an operation.
@@ -235,6 +239,10 @@ func (s *Store) writeBatch(term chunk.Term, b *batch) ([]error, error) {
 		if keep, low, err := s.decide(v, &b.ops[i], w, limit-b.staged); err != nil {
 			b.fail(i, s.opError(&b.ops[i], err))
 		} else if keep {
+			if r.kind == kindBump {
+				s.stand(v, &r)
+				r.encode(b.buf[b.from:])
+			}
 			b.stage(r, low, i)
 		}
 		b.from += r.size()
@@ -282,9 +290,7 @@ func (s *Store) opError(op *chunk.Op, err error) error {
 func (s *Store) decide(v *volume, op *chunk.Op, w chunk.Version, limit int64) (keep, low bool, err error) {
 	key := makeKey(op.Block, op.Index)
 	if op.Kind == chunk.OpDrop {
-		s.mu.RLock()
-		defer s.mu.RUnlock()
-		return v.hides(key, op.Version), false, nil
+		return s.decideDrop(v, op, key)
 	}
 	if s.holdsIntact(v, key, op.Version) {
 		return false, false, nil
@@ -304,6 +310,9 @@ func (s *Store) decide(v *volume, op *chunk.Op, w chunk.Version, limit int64) (k
 	if op.Base != 0 && !s.builds(v, op) {
 		return false, false, chunk.ErrNoBase
 	}
+	if s.severs(v, op, op.Index) {
+		return false, false, errSevers
+	}
 	size := headerSize + storedSize(int64(len(op.Data)))
 	if !s.admits(limit, size, claimOf(op)) {
 		return false, false, chunk.ErrNoSpace
@@ -316,13 +325,43 @@ func (s *Store) decide(v *volume, op *chunk.Op, w chunk.Version, limit int64) (k
 func (s *Store) holdsIntact(v *volume, key uint64, version chunk.Version) bool {
 	s.mu.RLock()
 	found := v.index.version(key, version)
-	if found == nil || found.loc.has(locDamaged) {
+	if found == nil || found.loc.has(locBase) {
 		s.mu.RUnlock()
 		return false
 	}
-	e, g := *found, s.segments[found.loc.slot()]
-	g.acquire()
+	h := s.acquire(v, *found)
 	s.mu.RUnlock()
-	defer g.release()
-	return s.intact(v, e, g)
+	defer h.release()
+	return s.intact(v, &h)
+}
+
+func (s *Store) decideDrop(v *volume, op *chunk.Op, key uint64) (keep, low bool, err error) {
+	first, last := op.Index, op.Index
+	if op.Index == chunk.AllIndexes {
+		first, last = 0, chunk.MaxWidth-1
+	}
+	for i := first; i <= last; i++ {
+		if s.severs(v, op, i) {
+			return false, false, errSevers
+		}
+	}
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return v.hides(key, op.Version), false, nil
+}
+
+// errSevers refuses what no gateway sends: it would part a bump from its payload.
+var errSevers = fmt.Errorf("a bump of an older version stands above it: %w", chunk.ErrInvalid)
+
+// severs reports whether the operation's record would hide the payload of a
+// bump above it, or come between the two.
+func (s *Store) severs(v *volume, op *chunk.Op, index uint8) bool {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	above, ok := v.index.above(makeKey(op.Block, index), op.Version)
+	if !ok || !above.loc.has(locBump) {
+		return false
+	}
+	put, ok := v.index.payload(above)
+	return ok && (put.version < op.Version || op.Kind == chunk.OpDrop && put.version == op.Version)
 }

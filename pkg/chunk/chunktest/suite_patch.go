@@ -113,6 +113,12 @@ func testPatchesInOneWrite(r *rig) {
 	second := r.patchOp(first, 0, "y")
 	r.write(put, first, tombstoneOp(1, 1, first.Version), second)
 	r.has(1, 0, second.Version)
+	bump := r.patchOp(second, 0, "")
+	again := r.patchOp(bump, 0, "")
+	third := r.patchOp(again, 0, "z")
+	r.write(bump, again, third)
+	r.hasAtMost(1, 0, again.Version, again.Version)
+	r.has(1, 0, third.Version)
 }
 
 func testPatchSettled(r *rig) {
