@@ -187,7 +187,7 @@ const (
 	// slackSegments: so much may be dead in any case. Of a volume of a few
 	// segments, each that is half dead has much to be copied; with more of them
 	// one is nearly dead before it is the worst. Writing 4 KiB at random all over
-	// 512 MiB, 8 nodes wrote 82 KB for each, 50 without copies; with this, 52.
+	// 512 MiB, 8 nodes wrote 64 % more than without copies; with this, 4 %.
 	slackSegments = 8
 	// urgentWaste: without room, the worst segment is taken if a 64th is dead.
 	urgentWaste = 64

@@ -45,8 +45,8 @@ func (s *Store) resolve(v *volume, b *batch) {
 // isBump reports whether op is a patch that changes nothing but the version.
 func isBump(op *chunk.Op) bool { return op.Kind == chunk.OpPatch && len(op.Data) == 0 }
 
-// freeBumps and bumpShare bound the chunks that end in a bump, and so have two
-// entries in the index: 1.5 MiB and 6 bytes for a chunk.
+// freeBumps and bumpShare bound the chunks of a volume that end in a bump, and so
+// have two entries in the index: at most 1.5 MiB, and 6 bytes for each chunk.
 const (
 	freeBumps = 1 << 16
 	bumpShare = 4
