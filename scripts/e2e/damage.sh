@@ -57,6 +57,7 @@ survives() {
 	local what=$1 node
 	shift
 	say "$what: $*"
+	wait_for 60 "all cards are in" "$ROZOBOX" status --config "$GATEWAY_TOML" # two may be lost then
 	fill
 	crash_all
 	cp -r "$CLUSTER" "$DIR/kept"
