@@ -28,6 +28,16 @@ func (r *rig) is(block uint64, index uint8, v chunk.Version, want chunk.ChunkSta
 	}
 }
 
+// listsDamage checks that the first chunk is listed as one damaged version, though
+// nobody has read it.
+func (r *rig) listsDamage(v chunk.Version) {
+	r.Helper()
+	entries, _, err := r.store.List(r.ctx, r.term, chunk.ListRequest{Limit: 1})
+	if err != nil || len(entries) != 1 || !entries[0].Damaged || entries[0].Version != v {
+		r.Errorf("%v, %v, want damage of version %s", entries, err, v)
+	}
+}
+
 func (r *rig) used() uint64 {
 	r.Helper()
 	st, err := r.store.Stat(r.ctx)
@@ -115,10 +125,7 @@ func TestPayloadOfABumpIsVerified(t *testing.T) {
 	r.sync(11)
 	r.reopen(false, firstSegment, func(b []byte) []byte { return flip(bytes.Index(b, data(10)) + 5)(b) })
 	r.store.VerifySuspects()
-	entries, _, err := r.store.List(r.ctx, r.term, chunk.ListRequest{Limit: 1})
-	if err != nil || len(entries) != 1 || !entries[0].Damaged || entries[0].Version != 11 {
-		t.Errorf("%v, %v, want damage of version 11", entries, err)
-	}
+	r.listsDamage(11)
 }
 
 // A bump whose payload is damaged is damaged; older content is not taken for it
@@ -161,10 +168,7 @@ func TestABumpWithoutPayloadIsDamaged(t *testing.T) {
 	r.sync(0)
 	r.write(put(2, 0, 12)) // it says that all before was durable
 	r.reopen(true, firstSegment, loseHeader)
-	entries, _, err := r.store.List(r.ctx, r.term, chunk.ListRequest{Limit: 1})
-	if err != nil || len(entries) != 1 || !entries[0].Damaged || entries[0].Version != 11 {
-		t.Errorf("%v, %v, want damage of version 11", entries, err)
-	}
+	r.listsDamage(11)
 	r.is(1, 0, 11, chunk.Damaged)
 	if err := r.tryWrite(patch(1, 0, 11, 13, "")); !errors.Is(err, chunk.ErrNoBase) {
 		t.Errorf("a bump of it: %v, want %v", err, chunk.ErrNoBase)

@@ -42,23 +42,6 @@ func (s *Store) resolve(v *volume, b *batch) {
 	}
 }
 
-// isBump reports whether op is a patch that changes nothing but the version.
-func isBump(op *chunk.Op) bool { return op.Kind == chunk.OpPatch && len(op.Data) == 0 }
-
-// freeBumps and bumpShare bound the chunks of a volume that end in a bump, and so
-// have two entries in the index: at most 1.5 MiB, and 6 bytes for each chunk.
-const (
-	freeBumps = 1 << 16
-	bumpShare = 4
-)
-
-// mayBump reports whether a bump may be a record of its own.
-func (s *Store) mayBump(v *volume) bool {
-	s.mu.RLock()
-	defer s.mu.RUnlock()
-	return v.bumps < freeBumps+v.versions/bumpShare
-}
-
 // base returns a copy of the base of b.ops[i], from an earlier operation or
 // from the log, nil where neither has it.
 func (s *Store) base(v *volume, b *batch, i int) []byte {
@@ -118,15 +101,4 @@ func (s *Store) builds(v *volume, op *chunk.Op) bool {
 	}
 	put, ok := v.index.payload(newest)
 	return ok && isBump(op) && !(newest.loc | put.loc).has(locDamaged|locTombstone)
-}
-
-// stand completes the record of a bump with the put that has its payload. The
-// caller holds the turn, and has found that it builds.
-func (s *Store) stand(v *volume, r *record) {
-	s.mu.RLock()
-	defer s.mu.RUnlock()
-	newest, _ := v.index.newest(makeKey(r.block, r.index), ^chunk.Version(0))
-	put, _ := v.index.payload(newest)
-	r.base, r.length = put.version, put.loc.length()
-	r.synced = position(s.synced.Load())
 }

@@ -137,19 +137,6 @@ func (s *Store) readContent(v *volume, h *reading, off int64, dst []byte) bool {
 	return false
 }
 
-// base returns what the bump at off names, 0 where none is.
-func (g *segment) base(off int64) chunk.Version {
-	var b [headerSize]byte
-	if g.readAt(b[:], off) != nil {
-		return 0
-	}
-	r, err := decodeRecord(b[:], headerSeed(g.seed, at(g.id, off)))
-	if err != nil {
-		return 0
-	}
-	return r.base
-}
-
 // scratch holds a stored range while it is verified.
 var scratch = sync.Pool{New: func() any { return new([]byte) }}
 

@@ -191,23 +191,6 @@ func (l *loader) replayOpen(g *segment, o *openSegment, last bool) {
 	}
 }
 
-// cutBumps takes out those whose payload was torn when power failed; that is a gap
-// in front of them.
-func (l *loader) cutBumps() {
-	for i := range l.bumps {
-		r := &l.bumps[i]
-		v := l.volume(r.volume)
-		e := v.index.find(r.entry())
-		if e == nil || e.loc != r.entry().loc {
-			continue
-		}
-		if put, ok := v.index.payload(*e); !ok || put.version != r.base {
-			l.s.forget(v, *e)
-			l.gapped[r.seg] = true
-		}
-	}
-}
-
 // whole verifies a record's payload.
 func (l *loader) whole(r *staged) bool {
 	if r.payload() == 0 {

@@ -349,19 +349,3 @@ func (s *Store) decideDrop(v *volume, op *chunk.Op, key uint64) (keep, low bool,
 	defer s.mu.RUnlock()
 	return v.hides(key, op.Version), false, nil
 }
-
-// errSevers refuses what no gateway sends: it would part a bump from its payload.
-var errSevers = fmt.Errorf("a bump of an older version stands above it: %w", chunk.ErrInvalid)
-
-// severs reports whether the operation's record would hide the payload of a
-// bump above it, or come between the two.
-func (s *Store) severs(v *volume, op *chunk.Op, index uint8) bool {
-	s.mu.RLock()
-	defer s.mu.RUnlock()
-	above, ok := v.index.above(makeKey(op.Block, index), op.Version)
-	if !ok || !above.loc.has(locBump) {
-		return false
-	}
-	put, ok := v.index.payload(above)
-	return ok && (put.version < op.Version || op.Kind == chunk.OpDrop && put.version == op.Version)
-}

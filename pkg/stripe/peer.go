@@ -126,7 +126,7 @@ func (p *peer) term() chunk.Term {
 	return t
 }
 
-// beatLoop asks every beatEvery whether the term stands, and when in doubt.
+// beatLoop asks whether the term stands, beatEvery after each answer and when in doubt.
 func (p *peer) beatLoop() {
 	for {
 		if err := p.beat(); err != nil {
