@@ -2,6 +2,7 @@ package stripe
 
 import (
 	"context"
+	"slices"
 	"time"
 )
 
@@ -57,6 +58,29 @@ func (l *latency) late() time.Duration {
 	return max(minDelay, l.mean+4*l.deviation)
 }
 
+// lateLocked returns how long to wait for a read of the node before it counts as
+// late: what it usually takes, but not what is hopeless beside the others. One
+// that has long been slow would else be waited for at every read.
+func (p *peer) lateLocked() time.Duration {
+	return min(p.latency.late(), max(hopeless, hopelessTimes*p.array.usual))
+}
+
+// usualLocked returns what a read of a node takes: the median of the nodes'
+// means, and zero where none was timed.
+func (a *Array) usualLocked() time.Duration {
+	var means []time.Duration
+	for _, p := range a.peers {
+		if p.up && p.latency.mean > 0 {
+			means = append(means, p.latency.mean)
+		}
+	}
+	if len(means) == 0 {
+		return 0
+	}
+	slices.Sort(means)
+	return means[(len(means)-1)/2]
+}
+
 // fetch is one node's share of a read.
 type fetch struct {
 	*peer
@@ -65,6 +89,7 @@ type fetch struct {
 	begin  time.Time
 	cancel context.CancelFunc
 	done   chan struct{} // closed when it has ended and its parts are filled in
+	took   time.Duration // until then
 }
 
 // start sends the request. Cancelling it ends it at once; who started it must
@@ -77,8 +102,9 @@ func (f *fetch) start(ctx context.Context) {
 		defer close(f.done)
 		defer f.cancel()
 		f.readParts(ctx, f.parts)
+		f.took = time.Since(f.begin)
 		if f.parts[0].err == nil {
-			f.timed(time.Since(f.begin))
+			f.timed(f.took)
 		}
 	})
 }
@@ -186,8 +212,10 @@ func hopelessOf(begin time.Time, fetches, late []*fetch) []*fetch {
 		return nil
 	}
 	patience := hopeless
-	if len(fetches) > 1 {
-		patience = max(hopeless, hopelessTimes*time.Since(begin))
+	for _, f := range fetches {
+		if !slices.Contains(late, f) {
+			patience = max(patience, hopelessTimes*f.took)
+		}
 	}
 	return stragglers(begin, late, func(f *fetch) time.Duration { return max(f.late, patience) })
 }

@@ -32,6 +32,44 @@ func TestFrozenNodeDoesNotDelayReadsWithoutBudget(t *testing.T) {
 	})
 }
 
+// TestANodeThatStaysSlowIsNotWaitedFor: what its reads took while those of all
+// did is no reason to wait for it once the others are quick again.
+func TestANodeThatStaysSlowIsNotWaitedFor(t *testing.T) {
+	inRig(t, 8, func(r *rig) {
+		cards := make([]*card, len(r.links))
+		for i := range cards {
+			slow := illness{late: 1, by: 200 * time.Millisecond}
+			cards[i] = &card{Store: r.links[i], turn: make(chan struct{}, 1), illness: slow}
+			r.opts.Nodes[i].Store = cards[i]
+		}
+		a := r.open()
+		for b := range uint64(60) {
+			r.write(a, b, 1)
+		}
+		r.flush(a)
+		longest := func() (d time.Duration) {
+			for i := range uint64(600) {
+				begin := time.Now()
+				r.expect(a, i%60, 1)
+				d = max(d, time.Since(begin))
+			}
+			return d
+		}
+		for _, c := range cards {
+			c.ill.Store(true)
+		}
+		longest()
+		for _, c := range cards[1:] {
+			c.ill.Store(false)
+		}
+		longest() // until they know
+		if d := longest(); d > 100*time.Millisecond {
+			t.Errorf("longest pause %s", d)
+		}
+		r.close(a)
+	})
+}
+
 // TestLateReadsDoNotMoveTheDelay: where a tenth of a node's reads are late, they
 // still are late; where all take longer, that becomes usual.
 func TestLateReadsDoNotMoveTheDelay(t *testing.T) {

@@ -105,10 +105,10 @@ func (a *Array) noteRestarts(ctx context.Context) error {
 	return a.update(ctx, asItIs)
 }
 
-// ask calls f for each node at once, with a bound on each call, and waits for
-// all of them.
-func ask(ctx context.Context, opts Options, nodes []Node, f func(context.Context, int, Node)) {
-	ctx, cancel := context.WithTimeout(ctx, opts.NodeTimeout)
+// ask calls f for each node at once, with a bound on each call in node timeouts,
+// and waits for all of them.
+func ask(ctx context.Context, opts Options, nodes []Node, patience time.Duration, f func(context.Context, int, Node)) {
+	ctx, cancel := context.WithTimeout(ctx, patience*opts.NodeTimeout)
 	defer cancel()
 	var group sync.WaitGroup
 	for i, n := range nodes {
@@ -176,7 +176,7 @@ func (o *opening) campaign(ctx context.Context, id chunk.VolumeID) error {
 	o.nonce = randomNonce()
 	var mu sync.Mutex // guards o.grants and refusal
 	var refusal error
-	ask(ctx, o.opts, o.nodes, func(ctx context.Context, i int, n Node) {
+	ask(ctx, o.opts, o.nodes, 1, func(ctx context.Context, i int, n Node) {
 		if _, answers := o.hellos[i]; !answers {
 			return
 		}

@@ -188,7 +188,7 @@ func (a *Array) plan(spans []*span) (fetches []*fetch) {
 			i := slices.IndexFunc(fetches, func(f *fetch) bool { return f.peer == home })
 			if i < 0 {
 				i = len(fetches)
-				fetches = append(fetches, &fetch{peer: home, late: home.latency.late()})
+				fetches = append(fetches, &fetch{peer: home, late: home.lateLocked()})
 			}
 			fetches[i].parts = append(fetches[i].parts, wanted{p, s.block, s.base})
 		}

@@ -29,7 +29,7 @@ func look(ctx context.Context, opts Options) (*view, error) {
 	}
 	var mu sync.Mutex // guards v and damage
 	var damage []error
-	ask(ctx, opts, opts.Nodes, func(ctx context.Context, i int, n Node) {
+	ask(ctx, opts, opts.Nodes, 1, func(ctx context.Context, i int, n Node) {
 		hello, sbs, err := superblocks(ctx, n)
 		mu.Lock()
 		defer mu.Unlock()
@@ -156,11 +156,8 @@ func putEverywhere(ctx context.Context, opts Options, sb *cluster.Superblock, en
 	term := chunk.Term{Volume: sb.Volume, Epoch: sb.Epoch + 1, Nonce: nonce}
 	var mu sync.Mutex // guards stored and errs
 	stored, errs := 0, []error(nil)
-	ask(ctx, opts, opts.Nodes, func(ctx context.Context, _ int, n Node) {
-		_, err := n.Store.Grant(ctx, sb.Volume, term.Epoch, nonce)
-		if err == nil {
-			err = n.Store.PutSuperblock(ctx, term, record)
-		}
+	ask(ctx, opts, opts.Nodes, syncPatience, func(ctx context.Context, _ int, n Node) {
+		err := claim(ctx, opts, n, term, record)
 		mu.Lock()
 		defer mu.Unlock()
 		if err == nil {
@@ -176,6 +173,20 @@ func putEverywhere(ctx context.Context, opts Options, sb *cluster.Superblock, en
 		return fmt.Errorf("%w: %w", ErrExists, err)
 	}
 	return fmt.Errorf("stored on %d of %d nodes: %w: %w", stored, enough, ErrTooFewNodes, err)
+}
+
+// claim stores a superblock on one node that answers within NodeTimeout. To make
+// a grant and the superblock durable may take it longer.
+func claim(ctx context.Context, opts Options, n Node, term chunk.Term, record chunk.Superblock) error {
+	soon, cancel := context.WithTimeout(ctx, opts.NodeTimeout)
+	defer cancel()
+	if _, err := n.Store.Hello(soon); err != nil {
+		return err
+	}
+	if _, err := n.Store.Grant(ctx, term.Volume, term.Epoch, term.Nonce); err != nil {
+		return err
+	}
+	return n.Store.PutSuperblock(ctx, term, record)
 }
 
 // FinishDeletions tells nodes that were away when a volume was deleted, so that
@@ -225,7 +236,7 @@ func (o *opening) bury(ctx context.Context, sb *cluster.Superblock) error {
 	record := sb.Encode()
 	var mu sync.Mutex // guards stored and errs
 	stored, errs := 0, []error(nil)
-	ask(ctx, o.opts, o.nodes, func(ctx context.Context, i int, n Node) {
+	ask(ctx, o.opts, o.nodes, syncPatience, func(ctx context.Context, i int, n Node) {
 		if _, granted := o.grants[i]; !granted {
 			return
 		}

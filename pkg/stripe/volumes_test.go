@@ -1,0 +1,46 @@
+package stripe
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	"rozobox/pkg/chunk"
+)
+
+// busyCard takes its time to make a superblock durable.
+type busyCard struct {
+	chunk.Store
+	took time.Duration
+}
+
+func (c busyCard) PutSuperblock(ctx context.Context, term chunk.Term, sb chunk.Superblock) error {
+	if !rest(ctx, c.took) {
+		return chunk.ErrUnavailable
+	}
+	return c.Store.PutSuperblock(ctx, term, sb)
+}
+
+// TestVolumesOnBusyCards: what a card is asked to make durable may take it
+// longer than NodeTimeout; a node that does not even say hello is not waited for
+// so long.
+func TestVolumesOnBusyCards(t *testing.T) {
+	inRig(t, 8, func(r *rig) {
+		timeout := r.opts.withDefaults().NodeTimeout
+		r.links[7].Freeze()
+		for i := range r.opts.Nodes {
+			r.opts.Nodes[i].Store = busyCard{r.links[i], 3 * timeout}
+		}
+		begin := time.Now()
+		id, err := Create(r.Context(), r.opts, "busy", r.geometry())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if took := time.Since(begin); took > 5*timeout {
+			t.Errorf("it took %s", took)
+		}
+		if err := Delete(r.Context(), r.opts, id); err != nil {
+			t.Error(err)
+		}
+	})
+}
