@@ -51,7 +51,7 @@ type Array struct {
 	healing    map[uint64]bool // blocks that Heal works on: writers of them wait
 	hedges     float64         // how many reads may be hedged now
 	hedged     uint64          // how many were
-	usual      time.Duration   // what a read of a node took at the last heartbeat
+	usual      time.Duration   // what a read of any node takes
 	writing    latency         // of writes, until all holders have them
 	changed    chan struct{}   // closed and made anew when W, lease or err change
 	err        error           // why the term ended

@@ -65,20 +65,19 @@ func (p *peer) lateLocked() time.Duration {
 	return min(p.latency.late(), max(hopeless, hopelessTimes*p.array.usual))
 }
 
-// usualLocked returns what a read of a node takes: the median of the nodes'
-// means, and zero where none was timed.
-func (a *Array) usualLocked() time.Duration {
-	var means []time.Duration
-	for _, p := range a.peers {
-		if p.up && p.latency.mean > 0 {
-			means = append(means, p.latency.mean)
-		}
+// usuallyLocked follows what a read takes whoever serves it: the time that a third
+// of them stay below, so that two slow nodes of six do not move it. Each read
+// moves it a step (Ma, Muthukrishnan, Sandler: Frugal Streaming for Estimating
+// Quantiles, 2013).
+func (a *Array) usuallyLocked(d time.Duration) {
+	switch {
+	case a.usual == 0:
+		a.usual = d
+	case d > a.usual:
+		a.usual += a.usual/16 + 1 // not stuck near zero
+	default:
+		a.usual -= a.usual / 8
 	}
-	if len(means) == 0 {
-		return 0
-	}
-	slices.Sort(means)
-	return means[(len(means)-1)/2]
 }
 
 // fetch is one node's share of a read.
@@ -113,6 +112,7 @@ func (p *peer) timed(d time.Duration) {
 	p.array.mu.Lock()
 	defer p.array.mu.Unlock()
 	p.latency.observe(d)
+	p.array.usuallyLocked(d)
 	p.lates, p.gave = 0, time.Now()
 }
 

@@ -175,7 +175,6 @@ func (p *peer) alive(sent time.Duration, pulse chunk.Pulse) {
 		a.opts.Logger.Info("node answers", "volume", a.sb.Name, "node", p.ID)
 	}
 	p.strainLocked()
-	a.usual = a.usualLocked()
 	p.answered, p.closed, p.suspect = sent, false, false
 	if p.reach.Err() != nil {
 		p.reach, p.lose = context.WithCancel(a.life)
