@@ -129,6 +129,23 @@
 // at any time. While there is room, as much may be dead as is live, and eight
 // segments in any case.
 //
+// # Small syncs
+//
+// A file that grows makes its sync wait for the journal of the file system, which
+// writes more than a small record is. So where syncs come after 16 KiB or less, one
+// of them writes 64 KiB of zeroes behind the last record as well, and the next ones
+// write in their place:
+//
+//	record | record | zeroes |      size of the file, until the zeroes are used up
+//	                ^ end of the log
+//
+// That is no new state: a scan finds no header in zeroes, and power that failed
+// always may have left some. The table ends them.
+//
+// Here (ext4, virtual disk) six files that are synced together after 4 KiB each
+// manage that 1,400 times a second when they grow, and 2,300 when they do not; a
+// volume written to at random with a flush after each 4 KiB gains a tenth.
+//
 // # Space
 //
 // See space. The free bytes reported are what new data may take once dead

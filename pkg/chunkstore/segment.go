@@ -24,12 +24,13 @@ type segment struct {
 
 	// Changed by the holder of Store.turn while the segment is active, by
 	// nobody afterwards, except that the syncer adds the seal.
-	size   int64
-	dirty  bool   // listed in Store.dirty
-	closed bool   // has its table: no records follow
-	low    bool   // flagLow
-	table  []byte // what the table will hold; nil when it grew too long
-	framed int64  // bytes of the table, once it is written
+	size     int64
+	prepared int64  // zeroes stand up to here, where that is more than size
+	dirty    bool   // listed in Store.dirty
+	closed   bool   // has its table: no records follow
+	low      bool   // flagLow
+	table    []byte // what the table will hold; nil when it grew too long
+	framed   int64  // bytes of the table, once it is written
 
 	// Guarded by Store.mu.
 	durable  bool  // closed and synced: compaction may take it
@@ -85,6 +86,7 @@ func (g *segment) write(b []byte, heads []int64) error {
 		if terr := g.file.Truncate(g.size); terr != nil {
 			return fmt.Errorf("%s: %w: %w", g.name, errBroken, errors.Join(err, terr))
 		}
+		g.prepared = 0
 		return fmt.Errorf("%s: %w", g.name, err)
 	}
 	g.size += int64(len(b))
@@ -149,6 +151,12 @@ func tableSize(n int, segmentSize int64) int64 {
 
 // finish appends the table; the segment takes no more records.
 func (g *segment) finish() error {
+	if g.prepared > g.size { // the seal is looked for at the end
+		if err := g.file.Truncate(g.size); err != nil {
+			return err
+		}
+		g.prepared = 0
+	}
 	r := record{kind: kindTable, length: uint32(len(g.table))}
 	b := make([]byte, r.size())
 	r.encode(b)
