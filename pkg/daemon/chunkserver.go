@@ -5,6 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
+	"runtime/debug"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 
@@ -21,7 +24,40 @@ func RunChunkserver(ctx context.Context, config *ChunkserverConfig, logger *slog
 	if err != nil {
 		return err
 	}
+	limiting, end := context.WithCancel(ctx)
+	defer end()
+	go limitMemory(limiting, s.store)
 	return s.run(ctx)
+}
+
+const (
+	// What a chunk server may take, without its program: for requests under way
+	// and files, for a chunk in the index, and for what a volume has beside its
+	// chunks (the index of bumps, at most).
+	memoryOfServer = 24 << 20
+	memoryOfChunk  = 32
+	memoryOfVolume = 2 << 20
+
+	// memoryEvery is how often that is computed anew. A card takes some thousand
+	// chunks a second.
+	memoryEvery = 10 * time.Second
+)
+
+// limitMemory has the process collect its garbage earlier than when it has doubled,
+// where that would take more memory than the store's size justifies. It returns
+// when ctx ends, at once where the user has set GOMEMLIMIT.
+func limitMemory(ctx context.Context, store chunk.Store) {
+	if debug.SetMemoryLimit(-1) != math.MaxInt64 {
+		return
+	}
+	for {
+		if s, err := store.Stat(ctx); err == nil {
+			debug.SetMemoryLimit(memoryOfServer + memoryOfChunk*int64(s.Chunks) + memoryOfVolume*int64(len(s.Volumes)))
+		}
+		if pause(ctx, memoryEvery); ctx.Err() != nil {
+			return
+		}
+	}
 }
 
 // chunkserver is an open store and the address that it is served on.
