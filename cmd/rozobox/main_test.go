@@ -50,7 +50,7 @@ func TestErrorsAreOneLine(t *testing.T) {
 		"status":                                 "say --config FILE",
 		"status --config none.toml":              "none.toml",
 		"gateway --config bad.toml":              "bad.toml:2: nonsense: unknown key",
-		"chunkserver --config bad.toml":          "bad.toml:2: nonsense: unknown key",
+		"chunkserver --config bad.toml":          "bad.toml:2: nonsense: unknown key in the file of a chunk server",
 		"chunkserver":                            "chunkserver.toml",
 		"init":                                   "--dir",
 		"init --dir x --name lab --node pi1":     `"pi1": want ID=HOST:PORT`,

@@ -218,7 +218,7 @@ type MonitorConfig struct {
 // absolute or relative to the working directory.
 func LoadChunkserver(path string) (*ChunkserverConfig, error) {
 	c := defaultChunkserver()
-	src, err := decode(path, c)
+	src, err := decode(path, "chunk server", c)
 	if err != nil {
 		return nil, err
 	}
@@ -241,7 +241,7 @@ func LoadChunkserver(path string) (*ChunkserverConfig, error) {
 // LoadGateway reads and checks a gateway.toml.
 func LoadGateway(path string) (*GatewayConfig, error) {
 	c := defaultGateway()
-	src, err := decode(path, c)
+	src, err := decode(path, "gateway", c)
 	if err != nil {
 		return nil, err
 	}
@@ -302,7 +302,7 @@ func defaultGateway() *GatewayConfig {
 // LoadMonitor reads and checks a monitor.toml.
 func LoadMonitor(path string) (*MonitorConfig, error) {
 	c := defaultMonitor()
-	src, err := decode(path, c)
+	src, err := decode(path, "monitor", c)
 	if err != nil {
 		return nil, err
 	}

@@ -44,7 +44,7 @@ func TestBadGatewayConfig(t *testing.T) {
 		line           bool // the line is known
 		want           string
 	}{
-		{"unknown key", `memory = "64MiB"`, `memroy = "64MiB"`, true, "memroy: unknown key"},
+		{"unknown key", `memory = "64MiB"`, `memroy = "64MiB"`, true, "memroy: unknown key in the file of a gateway"},
 		{"unknown key in a table", `unix = ""`, `unyx = ""`, true, "nbd.unyx: unknown key"},
 		{"unknown table", "[volume]", "[volumes]", true, "volumes: unknown key"},
 		{"key in capitals", `admin =`, `Admin =`, true, "Admin: unknown key; keys are in lower case"},

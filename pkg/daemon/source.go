@@ -17,18 +17,19 @@ import (
 // source is the text of a configuration file. Its checks return errors that
 // name the file, the line where that is certain, and the key.
 type source struct {
-	path string
-	text string
+	path   string
+	reader string // for what process it is read
+	text   string
 }
 
 // maxConfig bounds a configuration file, in bytes: 64 nodes and every key
 // with its comment are less than 16 KiB.
 const maxConfig = 1 << 20
 
-// decode reads the TOML file at path into the struct v, which holds the
-// defaults. A key that v does not have is an error.
-func decode(path string, v any) (source, error) {
-	src := source{path: path}
+// decode reads the TOML file at path into the struct v, which holds the defaults
+// of the reader, a kind of process. A key that v does not have is an error.
+func decode(path, reader string, v any) (source, error) {
+	src := source{path: path, reader: reader}
 	info, err := os.Stat(path)
 	if err != nil {
 		return src, fmt.Errorf("read configuration: %w", err)
@@ -70,7 +71,7 @@ func (s source) decodeError(err error) error {
 // case; we are not, so that a file has one spelling.
 func (s source) checkKeys(meta toml.MetaData) error {
 	for _, key := range meta.Undecoded() {
-		return s.errorf(key.String(), "unknown key")
+		return s.errorf(key.String(), "unknown key in the file of a %s", s.reader)
 	}
 	for _, key := range meta.Keys() {
 		if name := key.String(); name != strings.ToLower(name) {
