@@ -30,7 +30,7 @@ func (a *Array) askAll(
 	ctx context.Context, block uint64, off, n int, atMost chunk.Version,
 ) func(yield func(answer) bool) {
 	return func(yield func(answer) bool) {
-		ctx, cancel := context.WithTimeout(ctx, a.opts.NodeTimeout)
+		ctx, cancel := context.WithCancel(ctx)
 		defer cancel()
 		questions := a.questions(block)
 		answers := make(chan []answer, len(questions)) // nobody waits for a reader that left
@@ -115,7 +115,8 @@ func (q question) rankLocked() int {
 }
 
 // ask returns what the node holds of the block; nothing when it fails, because
-// others may do.
+// others may do. It is patient: to ask again for what is on its way from a slow
+// node would only make that more.
 func (q question) ask(ctx context.Context, block uint64, off, n int, atMost chunk.Version) []answer {
 	gets := make([]chunk.Get, len(q.indexes))
 	for i, index := range q.indexes {
@@ -123,6 +124,8 @@ func (q question) ask(ctx context.Context, block uint64, off, n int, atMost chun
 			Block: block, Index: index, AtMost: atMost, Off: uint32(off), Dst: make([]byte, n),
 		}
 	}
+	ctx, cancel := q.within(ctx, writePatience)
+	defer cancel()
 	got, err := q.peer.ask(ctx, gets)
 	if err != nil {
 		return nil

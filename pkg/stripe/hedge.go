@@ -4,6 +4,8 @@ import (
 	"context"
 	"slices"
 	"time"
+
+	"rozobox/pkg/cluster"
 )
 
 const (
@@ -153,6 +155,10 @@ func (a *Array) collect(ctx context.Context, spans []*span, fetches []*fetch) ma
 	if len(late) == 0 {
 		return nil
 	}
+	if beyond && !a.dispensable(late) {
+		waitFor(late)
+		return nil
+	}
 	a.suspect(late, beyond)
 	h := a.hedge(ctx, spans, late)
 	defer h.cancel()
@@ -218,6 +224,33 @@ func hopelessOf(begin time.Time, fetches, late []*fetch) []*fetch {
 		}
 	}
 	return stragglers(begin, late, func(f *fetch) time.Duration { return max(f.late, patience) })
+}
+
+// dispensable reports whether homes that are in and not late can serve all that the
+// late fetches are for. If not, a hedge would ask the late nodes once more, which
+// have too much to do already.
+func (a *Array) dispensable(late []*fetch) bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	missing := func(home uint8) bool {
+		p := a.peers[home]
+		return !p.up || a.sb.Nodes[home].State != cluster.In ||
+			slices.ContainsFunc(late, func(f *fetch) bool { return f.peer == p })
+	}
+	for _, f := range late {
+		for _, w := range f.parts {
+			gone := 0
+			for _, home := range a.place.Place(w.block)[:a.geo.Width()] {
+				if missing(home) {
+					gone++
+				}
+			}
+			if gone > a.geo.Parity {
+				return false
+			}
+		}
+	}
+	return true
 }
 
 func waitFor(fetches []*fetch) {

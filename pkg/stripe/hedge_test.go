@@ -1,6 +1,7 @@
 package stripe
 
 import (
+	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -68,6 +69,44 @@ func TestANodeThatStaysSlowIsNotWaitedFor(t *testing.T) {
 		}
 		r.close(a)
 	})
+}
+
+// TestASlowNodeThatIsNeededIsWaitedFor: with two nodes gone, a third that is slow
+// has what nobody else has. It is asked once, not again and again for what is on
+// its way, even where it takes longer than NodeTimeout.
+func TestASlowNodeThatIsNeededIsWaitedFor(t *testing.T) {
+	for by, most := range map[time.Duration]int64{200 * time.Millisecond: 1, 2 * time.Second: 2} {
+		t.Run(by.String(), func(t *testing.T) {
+			inRig(t, 6, func(r *rig) {
+				slow := &card{Store: r.links[0], turn: make(chan struct{}, 1), illness: illness{late: 1, by: by}}
+				var reads, chunks atomic.Int64
+				r.opts.Nodes[0].Store = counted{slow, &reads, &chunks}
+				a := r.open()
+				for b := range uint64(20) {
+					r.write(a, b, 1)
+				}
+				r.flush(a)
+				r.links[2].Cut()
+				r.links[5].Cut()
+				time.Sleep(2 * a.opts.NodeTimeout)
+				slow.ill.Store(true)
+				for b := range uint64(20) {
+					a.mu.Lock()
+					a.hedges = 0
+					a.mu.Unlock()
+					chunks.Store(0)
+					if err := a.ReadAt(r.patience(8*time.Second), make([]byte, testBlock), int64(b)*testBlock); err != nil {
+						r.Fatal(err)
+					}
+					if n := chunks.Load(); n > most {
+						r.Errorf("block %d: the slow node was asked %d times", b, n)
+					}
+				}
+				slow.ill.Store(false)
+				r.close(a)
+			})
+		})
+	}
 }
 
 // TestLateReadsDoNotMoveTheDelay: where a tenth of a node's reads are late, they
