@@ -138,15 +138,16 @@ func TestAFilmPlaysFromASlowCard(t *testing.T) {
 	r.awaitCard(id, "after it was slow", wellAgain)
 }
 
-// reading returns a card that gave a chunk of the stripe that was read last, if
-// that is one of the volume. Rates would not do: they may still be those of the
-// volume's opening, which reads from all cards.
+// reading returns a card that gave a data chunk of the stripe that was read last, if
+// that is one of the volume: parity is asked only while another card is not well.
+// Rates would not do: they may still be those of the volume's opening, which reads
+// from all cards.
 func reading(p metrics.Cluster, volume string) string {
 	if p.Stripe == nil || p.Stripe.Volume != volume {
 		return ""
 	}
 	for _, c := range p.Stripe.Chunks {
-		if c.Used {
+		if c.Used && !c.Parity {
 			return c.Node
 		}
 	}
