@@ -139,6 +139,7 @@
 //	record | record | zeroes |      size of the file, until the zeroes are used up
 //	                ^ end of the log
 //
+// The card is written twice as many bytes of such records, and the journal's no more.
 // That is no new state: a scan finds no header in zeroes, and power that failed
 // always may have left some. The table ends them.
 //

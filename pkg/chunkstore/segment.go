@@ -153,7 +153,7 @@ func tableSize(n int, segmentSize int64) int64 {
 func (g *segment) finish() error {
 	if g.prepared > g.size { // the seal is looked for at the end
 		if err := g.file.Truncate(g.size); err != nil {
-			return err
+			return fmt.Errorf("%s: %w", g.name, err)
 		}
 		g.prepared = 0
 	}
