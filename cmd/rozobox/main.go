@@ -8,10 +8,17 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"slices"
 	"syscall"
 )
 
+// servers are the commands that run for as long as the machine does.
+var servers = []string{"chunkserver", "gateway"}
+
 func main() {
+	if len(os.Args) > 1 && slices.Contains(servers, os.Args[1]) {
+		relaxTimers() // before signals are caught, which would be forgotten
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	context.AfterFunc(ctx, stop) // a second signal does not wait
 	os.Exit(run(ctx, os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
