@@ -27,6 +27,7 @@ type Array struct {
 	nonce  uint64
 	peers  []*peer // in the order of the superblock's nodes
 
+	opened time.Time       // what uptime counts from
 	life   context.Context // ends with Close, or with the term
 	stop   context.CancelFunc
 	tasks  sync.WaitGroup // every goroutine of the array
@@ -67,7 +68,7 @@ func newArray(opts Options, o *opening) (*Array, error) {
 	a := &Array{
 		opts: opts, volume: o.sb.Volume, geo: o.sb.Geometry, code: code, place: place,
 		epoch: o.epoch, nonce: o.nonce,
-		life: life, stop: stop, super: make(chan struct{}, 1),
+		opened: time.Now(), life: life, stop: stop, super: make(chan struct{}, 1),
 		alarm: make(chan struct{}, 1), damage: make(chan uint64, damageQueue),
 		sb: o.sb, ledger: newLedger(o.sb, place, o.watermark), number: o.sb.Number, recovering: true,
 		healing: map[uint64]bool{}, hedges: hedgeBurst, changed: make(chan struct{}),
@@ -188,6 +189,11 @@ func (a *Array) await(ctx context.Context, what string, ready func() bool) error
 		}
 	}
 }
+
+// uptime is the clock by which nodes are timed. Unlike that of leases it needs no
+// system call, and it stands still while the machine is suspended, which is the
+// fault of no node.
+func (a *Array) uptime() time.Duration { return time.Since(a.opened) }
 
 // pause waits for the time of a heartbeat. It fails when ctx or the term ends.
 func (a *Array) pause(ctx context.Context) error {

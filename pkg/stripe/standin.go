@@ -75,7 +75,7 @@ func (a *Array) standIn(w *write) time.Duration {
 	if a.recovering || flushed || w.standIns != nil || len(a.ledger.strewn) >= maxStrewn {
 		return again
 	}
-	missing, now := w.missing(), a.opts.Clock()
+	missing, now := w.missing(), a.uptime()
 	stuck := a.stuckAgeLocked(now)
 	onTime := func(c *copied) bool { return a.peers[c.node].writes.Oldest(now) < stuck }
 	if slices.ContainsFunc(missing, onTime) {
@@ -105,7 +105,7 @@ func (a *Array) stuckAgeLocked(now time.Duration) time.Duration {
 // isStuckLocked reports whether what is under way takes so long that nothing
 // should wait for it.
 func (p *peer) isStuckLocked() bool {
-	now := p.array.opts.Clock()
+	now := p.array.uptime()
 	return p.writes.Oldest(now) >= p.array.stuckAgeLocked(now)
 }
 

@@ -21,11 +21,11 @@ func (p *peer) timeRequest(pace *cluster.Pace, chunks int) func(error) {
 	a := p.array
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	r := pace.Begin(a.opts.Clock(), chunks, p.writes.Chunks())
+	r := pace.Begin(a.uptime(), chunks, p.writes.Chunks())
 	return func(err error) {
 		a.mu.Lock()
 		defer a.mu.Unlock()
-		pace.End(a.opts.Clock(), r, err == nil)
+		pace.End(a.uptime(), r, err == nil)
 	}
 }
 
@@ -53,7 +53,7 @@ func (a *Array) straggler(s *cluster.Straggler) (n int, ok bool) {
 		awaited := a.sb.Nodes[i].State == cluster.In || a.ledger.nodes[i].follow >= closing
 		works[i] = cluster.Work{Up: p.up, Awaited: awaited, Writes: &p.writes, Syncs: &p.syncs}
 	}
-	n, times := s.Check(a.opts.Clock(), a.sb, works)
+	n, times := s.Check(a.uptime(), a.sb, works)
 	if n < 0 {
 		return 0, false
 	}

@@ -52,7 +52,7 @@ func (a *Array) alarmLocked() {
 func (a *Array) doubt() {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	now := a.opts.Clock()
+	now := a.uptime()
 	for _, p := range a.peers {
 		if late := max(p.writes.Oldest(now), p.syncs.Oldest(now)); late > watchEvery && late <= 2*watchEvery {
 			poke(p.doubt)
