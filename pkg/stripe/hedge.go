@@ -2,6 +2,7 @@ package stripe
 
 import (
 	"context"
+	"math"
 	"slices"
 	"time"
 
@@ -88,26 +89,27 @@ type fetch struct {
 	parts  []wanted
 	late   time.Duration // after that it is hedged
 	begin  time.Time
+	ctx    context.Context
 	cancel context.CancelFunc
 	done   chan struct{} // closed when it has ended and its parts are filled in
 	took   time.Duration // until then
 }
 
-// start sends the request. Cancelling it ends it at once; who started it must
-// wait for it, since that ends it too when its node is silent.
-func (f *fetch) start(ctx context.Context) {
-	ctx, f.cancel = context.WithCancel(ctx)
-	f.done = make(chan struct{})
-	f.begin = time.Now()
-	f.array.tasks.Go(func() {
-		defer close(f.done)
-		defer f.cancel()
-		f.readParts(ctx, f.parts)
-		f.took = time.Since(f.begin)
-		if f.parts[0].err == nil {
-			f.timed(f.took)
-		}
-	})
+// prepare readies the fetch to run. Cancelling it ends it at once; who started it
+// must wait for it, since that ends it too when its node is silent.
+func (f *fetch) prepare(ctx context.Context, begin time.Time) {
+	f.ctx, f.cancel = context.WithCancel(ctx)
+	f.begin, f.done = begin, make(chan struct{})
+}
+
+func (f *fetch) run() {
+	defer close(f.done)
+	defer f.cancel()
+	f.readParts(f.ctx, f.parts)
+	f.took = time.Since(f.begin)
+	if f.parts[0].err == nil {
+		f.timed(f.took)
+	}
 }
 
 func (p *peer) timed(d time.Duration) {
@@ -141,12 +143,38 @@ func (f *fetch) patience() time.Time {
 	return f.begin.Add(min(silence, writePatience*f.array.opts.NodeTimeout))
 }
 
+// fetchAll does the fetches, the first of them in the caller's goroutine: a small
+// read needs no other, unless it is late. It returns the spans that were decoded.
+func (a *Array) fetchAll(ctx context.Context, spans []*span, fetches []*fetch) map[*span]bool {
+	if len(fetches) == 0 {
+		return nil
+	}
+	begin, late := time.Now(), time.Duration(math.MaxInt64)
+	for _, f := range fetches {
+		f.prepare(ctx, begin)
+		late = min(late, f.late)
+	}
+	for _, f := range fetches[1:] {
+		a.tasks.Go(f.run)
+	}
+	decoded := make(chan map[*span]bool, 1)
+	watch := time.AfterFunc(late, func() { decoded <- a.collect(ctx, spans, fetches) })
+	fetches[0].run()
+	for _, f := range fetches[1:] {
+		<-f.done
+	}
+	if watch.Stop() {
+		return nil
+	}
+	return <-decoded
+}
+
 // collect waits for the fetches. When some are late, and the budget allows or
 // they are hopeless, the spans that they serve are decoded from other nodes
 // meanwhile: whichever is complete first wins, and the other is cancelled. It
 // returns the spans that were decoded.
 func (a *Array) collect(ctx context.Context, spans []*span, fetches []*fetch) map[*span]bool {
-	begin := time.Now()
+	begin := fetches[0].begin
 	late := stragglers(begin, fetches, func(f *fetch) time.Duration { return f.late })
 	beyond := len(late) > 0 && !a.mayHedge()
 	if beyond {

@@ -124,10 +124,7 @@ func (a *Array) unreplied(block uint64) *write {
 func (a *Array) readSpans(ctx context.Context, spans []*span) error {
 	ctx, trace := a.trace(ctx, spans)
 	fetches := a.plan(spans)
-	for _, f := range fetches {
-		f.start(ctx)
-	}
-	decoded := a.collect(ctx, spans, fetches)
+	decoded := a.fetchAll(ctx, spans, fetches)
 	var rest []*span
 	for _, s := range spans {
 		if decoded[s] || a.given(s) {
