@@ -39,8 +39,8 @@ func TestI9FullLaneIsBoundedAndBlocksNoOther(t *testing.T) {
 		writes, ops, size int
 		most              int32
 	}{
-		"requests": {writes: 4 * maxHandlers, ops: 1, size: 16, most: 2 * maxHandlers},
-		"bytes":    {writes: 20, ops: 8, size: chunk.MaxChunkSize, most: 4},
+		"requests": {writes: 4 * maxHandlers, ops: 1, size: 16, most: maxHandlers},
+		"bytes":    {writes: 20, ops: 8, size: chunk.MaxChunkSize, most: 2},
 	} {
 		t.Run(name, func(t *testing.T) {
 			bubble(t, func(t *testing.T, over Transport) {
@@ -101,8 +101,8 @@ func TestI9RepliesAreBounded(t *testing.T) {
 			})
 		}
 		time.Sleep(time.Second)
-		if n := store.under.Load(); n != 4 {
-			t.Errorf("%d reads are under way, want 4", n)
+		if n := store.under.Load(); n != 2 {
+			t.Errorf("%d reads are under way, want 2", n)
 		}
 		close(store.gate)
 		wg.Wait()

@@ -35,17 +35,16 @@
 //
 // # Lanes
 //
-// A connection has a few streams that live as long as it does, each with many
-// requests under way:
+// A connection has a stream for each lane, which lives as long as it does, with
+// many requests under way:
 //
-//	lane         streams  carries
-//	control      1        Hello, Grant, Beat, Superblock, PutSuperblock, Stat
-//	write        2        Write, Sync
-//	read         2        Read, List
-//	background   1        whatever is asked through Client.Background
+//	lane         carries
+//	control      Hello, Grant, Beat, Superblock, PutSuperblock, Stat
+//	write        Write, Sync
+//	read         Read, List
+//	background   whatever is asked through Client.Background
 //
-// Requests of a lane are spread over its streams. Lanes do not wait for each
-// other: not for the network, since each stream has a flow control window of
+// Lanes do not wait for each other: not for the network, since each stream has a flow control window of
 // its own and the connection's is their sum, and not in the Server, since each
 // stream has bounds of its own for requests under way and bytes held. A stream
 // at its bounds is not read; the transport then holds the sender back.
@@ -64,7 +63,7 @@
 // that shared one would wait for each other's lost packets and for each other's
 // readers. One more TCP connection, the lifeline, makes a connection of them.
 // All of them prove the same identity, and each begins with its join, where
-// number is 0 for the lifeline, then 1 to 6 for the streams in the order of
+// number is 0 for the lifeline, then 1 to 4 for the streams in the order of
 // their opening, and the id names the connection:
 //
 //	0        4        5               21
@@ -83,7 +82,7 @@
 // of the TCP connections is the end of all. Who sees a stream end waits
 // verdictTime for the note that says why.
 //
-// What TCP costs is connecting: 7 handshakes where QUIC has one, 12 ms of CPU
+// What TCP costs is connecting: 5 handshakes where QUIC has one, 8 ms of CPU
 // for both ends together. They come one after the other, so that the bounds on
 // peers that have not proved who they are count a Client once either way.
 // Sessions are not resumed: that would save a third of it, and every TCP
@@ -179,9 +178,9 @@
 // reading (scripts/bench.sh --only seq-read, with and without in turns).
 //
 // So the transport is what costs: its own packets and system calls, at 1452
-// bytes each. Tried with 16 KiB requests: 1 and 2 streams each for reads and
-// writes did the same, 4 each took 15 to 25 % more CPU, since fewer frames go
-// out in one write. Two are kept, because a lost packet then holds up half of
-// the requests only. Stream windows of 2 MiB are four times what 32 such
-// requests need.
+// bytes each. With two streams each for reads and writes, so that a lost packet holds
+// up half of the requests only, fewer frames go out in one write: with eight nodes,
+// small random reads took 15 % more CPU by QUIC and TLS alike, random writes 7 to
+// 10 %, and what is sequential the same (scripts/bench.sh, medians of five in turns).
+// Stream windows of 2 MiB are four times what 32 requests of 16 KiB need.
 package chunkrpc

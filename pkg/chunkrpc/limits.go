@@ -128,7 +128,8 @@ const (
 	tcpTimeout = 30 * time.Second
 )
 
-// lane is what a stream carries. Lanes never wait for each other.
+// lane is what a stream carries. Lanes never wait for each other. Each has one
+// stream; doc.go says what was measured.
 type lane uint8
 
 const (
@@ -139,12 +140,8 @@ const (
 	lanes
 )
 
-// streamsOf is how many streams each lane has; doc.go says what was measured.
-// Requests are spread over them.
-var streamsOf = [lanes]int{laneControl: 1, laneWrite: 2, laneRead: 2, laneBackground: 1}
-
-// maxStreams is the sum of streamsOf.
-const maxStreams = 6
+// maxStreams is how many a connection has, one for each lane.
+const maxStreams = 4
 
 func quicConfig() *quic.Config {
 	return &quic.Config{

@@ -21,7 +21,7 @@ func (s *session) ask(
 		head.b = fill(head.b)
 	}
 	c := newCall(k, nil)
-	if err := s.stream(l).do(ctx, c, 0, head, nil); err != nil {
+	if err := s.lanes[l].do(ctx, c, 0, head, nil); err != nil {
 		return nil, err
 	}
 	return c.body, nil
@@ -99,7 +99,7 @@ func (p port) Write(ctx context.Context, term chunk.Term, ops []chunk.Op) (chunk
 		}
 	}
 	c := newCall(kindWrite, nil)
-	if err := s.stream(p.write).do(ctx, c, len(ops), head, tail); err != nil {
+	if err := s.lanes[p.write].do(ctx, c, len(ops), head, tail); err != nil {
 		return chunk.Ack{}, err
 	}
 	ack, err := decodeAck(len(ops), c.body)
@@ -129,7 +129,7 @@ func (p port) Read(ctx context.Context, term chunk.Term, gets []chunk.Get) ([]ch
 	head := getBuffer(headerSize)
 	head.b = appendRead(head.b, term, gets)
 	c := newCall(kindRead, gets)
-	if err := s.stream(p.read).do(ctx, c, len(gets), head, nil); err != nil {
+	if err := s.lanes[p.read].do(ctx, c, len(gets), head, nil); err != nil {
 		return nil, err
 	}
 	return c.chunks, nil

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"rozobox/pkg/chunk"
@@ -21,8 +20,7 @@ var errAbandoned = errors.New("abandoned")
 type session struct {
 	conn  connection
 	peer  string // for errors: node and address
-	lanes [lanes][]*clientStream
-	next  [lanes]atomic.Uint32 // spreads a lane's requests over its streams
+	lanes [lanes]*clientStream
 
 	wg   sync.WaitGroup
 	done chan struct{} // closed with cause set
@@ -37,16 +35,14 @@ func newSession(
 ) (*session, error) {
 	s := &session{conn: conn, peer: peer, done: make(chan struct{})}
 	for l := range lanes {
-		for range streamsOf[l] {
-			stream, err := conn.openStream(ctx)
-			if err != nil {
-				return nil, err
-			}
-			if _, err := stream.Write(preamble{l, id}.append(nil)); err != nil {
-				return nil, err
-			}
-			s.lanes[l] = append(s.lanes[l], newClientStream(s, stream))
+		stream, err := conn.openStream(ctx)
+		if err != nil {
+			return nil, err
 		}
+		if _, err := stream.Write(preamble{l, id}.append(nil)); err != nil {
+			return nil, err
+		}
+		s.lanes[l] = newClientStream(s, stream)
 	}
 	return s, nil
 }
@@ -60,11 +56,9 @@ func (s *session) start(ctx context.Context) {
 		case <-s.done:
 		}
 	})
-	for _, streams := range s.lanes {
-		for _, cs := range streams {
-			s.wg.Go(func() { s.endWith(cs.out.run(s.done)) })
-			s.wg.Go(func() { s.endWith(cs.receive()) })
-		}
+	for _, cs := range s.lanes {
+		s.wg.Go(func() { s.endWith(cs.out.run(s.done)) })
+		s.wg.Go(func() { s.endWith(cs.receive()) })
 	}
 }
 
@@ -92,10 +86,8 @@ func (s *session) end(cause error) {
 	if !first {
 		return
 	}
-	for _, streams := range s.lanes {
-		for _, cs := range streams {
-			cs.failAll()
-		}
+	for _, cs := range s.lanes {
+		cs.failAll()
 	}
 	s.conn.close(closeCode(cause), errorText(cause, maxText))
 }
@@ -109,12 +101,6 @@ func (s *session) unavailable() error {
 
 func unavailable(peer string, cause error) error {
 	return fmt.Errorf("%s: %w: %w", peer, chunk.ErrUnavailable, cause)
-}
-
-// stream picks the stream for a request.
-func (s *session) stream(l lane) *clientStream {
-	streams := s.lanes[l]
-	return streams[s.next[l].Add(1)%uint32(len(streams))]
 }
 
 // stream is one stream of a connection.

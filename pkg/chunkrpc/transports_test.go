@@ -106,7 +106,7 @@ func (s *Server) die() {
 		l.mu.Lock()
 		defer l.mu.Unlock()
 		for _, c := range l.open {
-			c.cut(0, 1, 2, 3, 4, 5, 6)
+			c.cut(0, 1, 2, 3, 4)
 		}
 	}
 }
