@@ -89,7 +89,7 @@ type fetch struct {
 	parts  []wanted
 	late   time.Duration // after that it is hedged
 	begin  time.Time
-	ctx    context.Context
+	ctx    context.Context // of its request; cancel ends it
 	cancel context.CancelFunc
 	done   chan struct{} // closed when it has ended and its parts are filled in
 	took   time.Duration // until then
