@@ -29,8 +29,8 @@ func look(ctx context.Context, opts Options) (*view, error) {
 	}
 	var mu sync.Mutex // guards v and damage
 	var damage []error
-	ask(ctx, opts, opts.Nodes, 1, func(ctx context.Context, i int, n Node) {
-		hello, sbs, err := superblocks(ctx, n)
+	ask(ctx, opts, opts.Nodes, writePatience, func(ctx context.Context, i int, n Node) {
+		hello, sbs, err := superblocks(ctx, opts, n)
 		mu.Lock()
 		defer mu.Unlock()
 		if hello.Node != "" {
@@ -49,10 +49,20 @@ func look(ctx context.Context, opts Options) (*view, error) {
 	return v, errors.Join(damage...)
 }
 
+// greet asks a node who it is. One that says nothing within NodeTimeout is not
+// waited for; what another is asked next may take it longer.
+func greet(ctx context.Context, opts Options, n Node) (chunk.Hello, error) {
+	ctx, cancel := context.WithTimeout(ctx, opts.NodeTimeout)
+	defer cancel()
+	return n.Store.Hello(ctx)
+}
+
 // superblocks returns what a node says of itself, and its superblocks. A node
 // that does not answer returns nothing.
-func superblocks(ctx context.Context, n Node) (hello chunk.Hello, list []*cluster.Superblock, err error) {
-	hello, err = n.Store.Hello(ctx)
+func superblocks(
+	ctx context.Context, opts Options, n Node,
+) (hello chunk.Hello, list []*cluster.Superblock, err error) {
+	hello, err = greet(ctx, opts, n)
 	if err != nil {
 		return chunk.Hello{}, nil, nil
 	}
@@ -175,12 +185,9 @@ func putEverywhere(ctx context.Context, opts Options, sb *cluster.Superblock, en
 	return fmt.Errorf("stored on %d of %d nodes: %w: %w", stored, enough, ErrTooFewNodes, err)
 }
 
-// claim stores a superblock on one node that answers within NodeTimeout. To make
-// a grant and the superblock durable may take it longer.
+// claim stores a superblock on one node, if it answers.
 func claim(ctx context.Context, opts Options, n Node, term chunk.Term, record chunk.Superblock) error {
-	soon, cancel := context.WithTimeout(ctx, opts.NodeTimeout)
-	defer cancel()
-	if _, err := n.Store.Hello(soon); err != nil {
+	if _, err := greet(ctx, opts, n); err != nil {
 		return err
 	}
 	if _, err := n.Store.Grant(ctx, term.Volume, term.Epoch, term.Nonce); err != nil {
