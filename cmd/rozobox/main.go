@@ -17,7 +17,7 @@ var servers = []string{"chunkserver", "gateway"}
 
 func main() {
 	if len(os.Args) > 1 && slices.Contains(servers, os.Args[1]) {
-		relaxTimers() // before signals are caught, which would be forgotten
+		relaxTimers() // before signals are caught: it would forget them
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	context.AfterFunc(ctx, stop) // a second signal does not wait

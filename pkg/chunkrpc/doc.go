@@ -44,10 +44,11 @@
 //	read         Read, List
 //	background   whatever is asked through Client.Background
 //
-// Lanes do not wait for each other: not for the network, since each stream has a flow control window of
-// its own and the connection's is their sum, and not in the Server, since each
-// stream has bounds of its own for requests under way and bytes held. A stream
-// at its bounds is not read; the transport then holds the sender back.
+// Lanes do not wait for each other: not for the network, since each stream has
+// a flow control window of its own and the connection's is their sum, and not in
+// the Server, since each stream has bounds of its own for requests under way and
+// bytes held. A stream at its bounds is not read; the transport then holds the
+// sender back.
 //
 // The Server executes the requests of a stream concurrently and in no order,
 // Writes too. Who needs an order waits for the acknowledgement, which is what

@@ -106,7 +106,9 @@ func (s *Server) die() {
 		l.mu.Lock()
 		defer l.mu.Unlock()
 		for _, c := range l.open {
-			c.cut(0, 1, 2, 3, 4)
+			for number := range maxStreams + 1 {
+				c.cut(number)
+			}
 		}
 	}
 }

@@ -11,18 +11,18 @@ import (
 // busyCard takes its time to read a superblock, and to make one durable.
 type busyCard struct {
 	chunk.Store
-	took time.Duration
+	read, write time.Duration
 }
 
 func (c busyCard) Superblock(ctx context.Context, id chunk.VolumeID) (chunk.Superblock, error) {
-	if !rest(ctx, c.took) {
+	if !rest(ctx, c.read) {
 		return chunk.Superblock{}, chunk.ErrUnavailable
 	}
 	return c.Store.Superblock(ctx, id)
 }
 
 func (c busyCard) PutSuperblock(ctx context.Context, term chunk.Term, sb chunk.Superblock) error {
-	if !rest(ctx, c.took) {
+	if !rest(ctx, c.write) {
 		return chunk.ErrUnavailable
 	}
 	return c.Store.PutSuperblock(ctx, term, sb)
@@ -35,7 +35,7 @@ func TestVolumesOnBusyCards(t *testing.T) {
 		timeout := r.opts.withDefaults().NodeTimeout
 		r.links[7].Freeze()
 		for i := range r.opts.Nodes {
-			r.opts.Nodes[i].Store = busyCard{r.links[i], 2 * timeout}
+			r.opts.Nodes[i].Store = busyCard{r.links[i], timeout * 3 / 2, 3 * timeout}
 		}
 		begin := time.Now()
 		id, err := Create(r.Context(), r.opts, "busy", r.geometry())
