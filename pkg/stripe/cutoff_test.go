@@ -4,6 +4,7 @@ import (
 	"testing"
 	"time"
 
+	"rozobox/pkg/chunk/chunktest"
 	"rozobox/pkg/cluster"
 )
 
@@ -41,6 +42,41 @@ func TestI4CutOffLog(t *testing.T) {
 			r.close(a)
 		})
 	}
+}
+
+// TestI1CutOffLogsAndLateNodes: all lose power after a flush of whose W no card has
+// heard. Two cards lost the end of their logs, as many as there may be, and
+// nothing shows it. Two more start a moment after the gateway: without them the
+// flushed version has too few chunks, and the cut-off homes seem to prove that it
+// was never flushed.
+func TestI1CutOffLogsAndLateNodes(t *testing.T) {
+	inRig(t, 8, func(r *rig) {
+		a := r.open()
+		for b := range uint64(30) {
+			r.write(a, b, 1)
+		}
+		r.flush(a)
+		time.Sleep(time.Second)
+		cut := map[int]*chunktest.Image{1: r.stores[1].Image(), 4: r.stores[4].Image()}
+		for b := range uint64(30) {
+			r.write(a, b, 2)
+		}
+		r.flush(a)
+		r.abandon(a)
+		for n, image := range cut {
+			r.stores[n].Load(image)
+		}
+		late := []*chunktest.Link{r.links[6], r.links[7]}
+		for _, link := range late {
+			link.Cut()
+			time.AfterFunc(r.opts.withDefaults().NodeTimeout/2, link.Heal)
+		}
+		a = r.open()
+		for b := range uint64(30) {
+			r.expect(a, b, 2)
+		}
+		r.close(a)
+	})
 }
 
 // TestTrapCardReplacedWhileGatewayDown: a blank card, and one with an old

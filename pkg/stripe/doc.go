@@ -113,6 +113,14 @@
 // client's device outlasts, is the lesser harm. It takes a third node away, or
 // power lost on nodes that are away since.
 //
+// After an unclean end Open gives members that are late one NodeTimeout, while the
+// last term's lease runs out (opening.awaitLate). The design counts the lease from the
+// last grant; from the one that made the quorum is enough, since with fewer than a
+// quorum left nobody serves. Cards that are switched on with the gateway are so heard
+// before blocks are decided. It matters where others lost the end of their logs: a
+// home that has lost what it synced a moment ago, when no W had told of it, cannot be
+// told from one that never had it.
+//
 // # Locks
 //
 // Array.mu guards the ledger and all state of the array and its peers. It is

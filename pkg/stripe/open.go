@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"encoding/binary"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -48,6 +49,11 @@ func open(ctx context.Context, opts Options, id chunk.VolumeID) (*Array, error) 
 		return nil, err
 	}
 	wasClean := o.sb.Clean
+	if !wasClean {
+		if err := o.awaitLate(ctx, id); err != nil {
+			return nil, err
+		}
+	}
 	if err := o.judgeNodes(); err != nil {
 		return nil, err
 	}
@@ -174,21 +180,7 @@ func (o *opening) campaign(ctx context.Context, id chunk.VolumeID) error {
 	}
 	o.epoch++
 	o.nonce = randomNonce()
-	var mu sync.Mutex // guards o.grants and refusal
-	var refusal error
-	ask(ctx, o.opts, o.nodes, 1, func(ctx context.Context, i int, n Node) {
-		if _, answers := o.hellos[i]; !answers {
-			return
-		}
-		g, err := n.Store.Grant(ctx, id, o.epoch, o.nonce)
-		mu.Lock()
-		defer mu.Unlock()
-		if err != nil {
-			refusal = err
-			return
-		}
-		o.grants[i] = g
-	})
+	refusal := o.obtain(ctx, id, slices.Collect(maps.Keys(o.hellos)))
 	o.granted = o.opts.Clock()
 	if err := o.quorum("grant", func(i int) (chunk.StoreID, bool) {
 		g, ok := o.grants[i]
@@ -197,6 +189,53 @@ func (o *opening) campaign(ctx context.Context, id chunk.VolumeID) error {
 		return fmt.Errorf("%w: last refusal: %w", err, refusal)
 	}
 	return o.learn(id)
+}
+
+// obtain asks these nodes for their grants, and returns the last refusal.
+func (o *opening) obtain(ctx context.Context, id chunk.VolumeID, who []int) (refusal error) {
+	var nodes []Node
+	for _, i := range who {
+		nodes = append(nodes, o.nodes[i])
+	}
+	var mu sync.Mutex // guards o.grants and refusal
+	ask(ctx, o.opts, nodes, 1, func(ctx context.Context, at int, n Node) {
+		g, err := n.Store.Grant(ctx, id, o.epoch, o.nonce)
+		mu.Lock()
+		defer mu.Unlock()
+		if err != nil {
+			refusal = err
+			return
+		}
+		o.grants[who[at]] = g
+	})
+	return refusal
+}
+
+// awaitLate gives members that have not granted one NodeTimeout more. Where all
+// machines were switched on at once, those that come last may have what is needed to
+// decide a block; and the predecessor's lease must run out in any case. That began
+// when a quorum had granted: grants after that do not put it off.
+func (o *opening) awaitLate(ctx context.Context, id chunk.VolumeID) error {
+	patience, cancel := context.WithTimeout(ctx, o.opts.NodeTimeout)
+	defer cancel()
+	for late := o.late(); len(late) > 0 && patience.Err() == nil; late = o.late() {
+		_ = o.obtain(patience, id, late) // one that refuses is as good as away
+		select {
+		case <-time.After(beatEvery):
+		case <-patience.Done():
+		}
+	}
+	return o.learn(id)
+}
+
+// late returns the members that have not granted.
+func (o *opening) late() (late []int) {
+	for i, m := range o.sb.Nodes {
+		if _, granted := o.grants[i]; !granted && m.State != cluster.Lost {
+			late = append(late, i)
+		}
+	}
+	return late
 }
 
 func randomNonce() uint64 {
