@@ -247,9 +247,8 @@ func (x *index) versions(key uint64) (n int) {
 	return n
 }
 
-// between returns the entries with first <= key <= last.
-func (x *index) between(first, last uint64) []entry {
-	var found []entry
+// between appends the entries with first <= key <= last to found.
+func (x *index) between(found []entry, first, last uint64) []entry {
 	x.ascend(entry{key: first}, func(e *entry) bool {
 		if e.key > last {
 			return false

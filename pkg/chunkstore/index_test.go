@@ -44,7 +44,7 @@ func TestIndexAgainstModel(t *testing.T) {
 			model = slices.Insert(model, i, e)
 		}
 		checkNewest(t, &x, model, makeKey(rng.Uint64N(500), 0), chunk.Version(rng.Uint64N(11)))
-		if n%1000 == 0 && !slices.Equal(x.between(0, ^uint64(0)), model) {
+		if n%1000 == 0 && !slices.Equal(x.between(nil, 0, ^uint64(0)), model) {
 			t.Fatalf("seed %d: step %d: the index differs", seed, n)
 		}
 	}

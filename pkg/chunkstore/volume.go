@@ -25,6 +25,7 @@ type volume struct {
 	stored     uint64              // payload bytes of the newest version of each chunk
 	fresh      []uint64            // chunks of more than one version, written since the last sync
 	waiting    map[uint64]struct{} // chunks whose older versions wait for W
+	scratch    []entry             // of collect
 }
 
 func newVolume(id chunk.VolumeID) *volume {
@@ -101,7 +102,7 @@ func (s *Store) drop(v *volume, e entry) {
 	if uint8(e.key) == chunk.AllIndexes {
 		first = e.key &^ 0xff
 	}
-	for _, o := range v.index.between(first, last) {
+	for _, o := range v.index.between(nil, first, last) {
 		if o.version <= e.version {
 			s.forget(v, o)
 		}
@@ -117,7 +118,7 @@ func (v *volume) hides(key uint64, version chunk.Version) bool {
 	if uint8(key) == chunk.AllIndexes {
 		first &^= 0xff
 	}
-	for _, o := range v.index.between(first, key) {
+	for _, o := range v.index.between(nil, first, key) {
 		if o.loc.has(locDrop) && o.key == key && o.version >= version {
 			continue
 		}
@@ -132,8 +133,8 @@ func (v *volume) hides(key uint64, version chunk.Version) bool {
 func (s *Store) collect(v *volume, key uint64, synced position) bool {
 	left := 0
 	var keeper, put entry
-	entries := v.index.between(key, key)
-	for _, e := range entries {
+	v.scratch = v.index.between(v.scratch[:0], key, key)
+	for _, e := range v.scratch {
 		if e.loc.has(locDrop | locBase) {
 			continue
 		}
@@ -145,15 +146,16 @@ func (s *Store) collect(v *volume, key uint64, synced position) bool {
 			keeper, put = e, p
 		}
 	}
-	for _, e := range entries {
+	for _, e := range v.scratch {
 		if e.loc.has(locDrop) || e.version >= keeper.version {
 			continue
 		}
 		if !e.loc.has(locBase) {
 			left--
 		}
-		if e.version != put.version {
-			s.forget(v, e)
+		if e.version != put.version { // nor is it the newest: forget need not look
+			v.index.remove(e)
+			s.account(v, e, -1)
 		} else if found := v.index.find(e); !found.loc.has(locBase) {
 			s.account(v, e, -1)
 			found.loc |= locBase

@@ -22,6 +22,7 @@ type Array struct {
 	volume chunk.VolumeID
 	geo    cluster.Geometry
 	code   *erasure.Code
+	zeroes []byte // as long as a chunk; never changed
 	place  *cluster.Placement
 	epoch  uint32
 	nonce  uint64
@@ -66,8 +67,9 @@ func newArray(opts Options, o *opening) (*Array, error) {
 	life, stop := context.WithCancel(context.Background())
 	place := cluster.NewPlacement(o.sb.Volume, o.sb.Nodes, o.sb.Geometry)
 	a := &Array{
-		opts: opts, volume: o.sb.Volume, geo: o.sb.Geometry, code: code, place: place,
+		opts: opts, volume: o.sb.Volume, geo: o.sb.Geometry, place: place,
 		epoch: o.epoch, nonce: o.nonce,
+		code: code, zeroes: make([]byte, o.sb.Geometry.ChunkSize()),
 		opened: time.Now(), life: life, stop: stop, super: make(chan struct{}, 1),
 		alarm: make(chan struct{}, 1), damage: make(chan uint64, damageQueue),
 		sb: o.sb, ledger: newLedger(o.sb, place, o.watermark), number: o.sb.Number, recovering: true,

@@ -125,13 +125,12 @@ func (a *Array) Update(
 	if s.version == 0 {
 		return a.replace(ctx, s, make([]byte, a.geo.BlockSize), edit)
 	}
-	changed := slices.Clone(s.dst)
-	if !edit(changed) {
-		return nil
-	}
-	p, err := a.difference(s, changed)
+	p, err := a.difference(s, edit)
 	if err != nil {
 		return fmt.Errorf("write block %d: %w", block, err)
+	}
+	if p == nil {
+		return nil
 	}
 	return a.write(ctx, block, payload{patched: p}, mayBeFull)
 }
@@ -183,29 +182,41 @@ func (l *ledger) nobodyFollows() bool {
 	return !slices.ContainsFunc(l.nodes, func(n node) bool { return n.follow != apart })
 }
 
-// difference returns the patch that makes of a span, which was read, what it is
-// changed to.
-func (a *Array) difference(s *span, changed []byte) (*patch, error) {
+// difference changes a span, which was read, and returns the patch that does that;
+// nil when edit changes nothing.
+func (a *Array) difference(s *span, edit func(p []byte) bool) (*patch, error) {
 	off, n := s.chunkRange(a.geo.ChunkSize())
 	end := (off + n + chunk.ChunkAlign - 1) &^ (chunk.ChunkAlign - 1)
 	off &^= chunk.ChunkAlign - 1
 	n = end - off
-	same := make([]byte, n)
-	shards := make([][]byte, a.geo.Width())
+	room := make([]byte, (len(s.parts)+a.geo.Parity)*n)
+	next := func() (d []byte) {
+		d, room = room[:n:n], room[n:]
+		return d
+	}
+	p := &patch{base: s.version, off: off, differences: make([][]byte, a.geo.Width())}
+	for _, part := range s.parts {
+		d := next()
+		copy(d[part.off-off:], part.dst)
+		p.differences[part.index] = d
+	}
+	if !edit(s.dst) {
+		return nil, nil
+	}
+	for _, part := range s.parts {
+		d := p.differences[part.index][part.off-off:]
+		subtle.XORBytes(d, d, part.dst)
+	}
+	shards := slices.Clone(p.differences)
 	for i := range shards {
-		shards[i] = same
-		if i >= a.geo.Data {
-			shards[i] = make([]byte, n)
+		switch {
+		case i >= a.geo.Data:
+			shards[i] = next()
+			p.differences[i] = shards[i]
+		case shards[i] == nil:
+			shards[i] = a.zeroes[:n]
 		}
 	}
-	p := &patch{base: s.version, off: off, differences: make([][]byte, len(shards))}
-	for _, part := range s.parts {
-		d := make([]byte, n)
-		subtle.XORBytes(d[part.off-off:], part.dst, changed)
-		changed = changed[len(part.dst):]
-		shards[part.index], p.differences[part.index] = d, d
-	}
-	copy(p.differences[a.geo.Data:], shards[a.geo.Data:])
 	return p, a.code.Encode(shards)
 }
 

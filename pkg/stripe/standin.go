@@ -5,6 +5,7 @@ import (
 	"slices"
 	"time"
 
+	"rozobox/pkg/chunk"
 	"rozobox/pkg/cluster"
 )
 
@@ -94,9 +95,9 @@ func (a *Array) standIn(w *write) time.Duration {
 // stuckAgeLocked returns for how long a batch must be under way for its node to
 // count as stuck; so no more are than may be lost.
 func (a *Array) stuckAgeLocked(now time.Duration) time.Duration {
-	ages := make([]time.Duration, len(a.peers))
-	for i, p := range a.peers {
-		ages[i] = p.writes.Oldest(now)
+	ages := make([]time.Duration, 0, chunk.MaxNodes)
+	for _, p := range a.peers {
+		ages = append(ages, p.writes.Oldest(now))
 	}
 	slices.Sort(ages)
 	return max(a.writing.late(), stuckTimes*ages[len(ages)-1-a.geo.Parity])
