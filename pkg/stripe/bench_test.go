@@ -27,17 +27,7 @@ func (s *instant) Sync(context.Context, chunk.Term) (chunk.Ack, error) { return 
 // bytes and allocations are those of this package and, for reads, of the store
 // in memory.
 func Benchmark(b *testing.B) {
-	a := openForBenchmark(b)
-	buf, n := make([]byte, a.geo.BlockSize), uint64(0)
-	next := func() uint64 { n++; return n % a.geo.Blocks() }
-	for _, c := range []struct {
-		name string
-		do   func() error
-	}{ // reads first: nothing is there of what is written after them
-		{"read-4KiB", func() error { return a.ReadAt(b.Context(), buf[:4096], int64(next())*int64(len(buf))) }},
-		{"read-32KiB", func() error { return a.ReadAt(b.Context(), buf, int64(next())*int64(len(buf))) }},
-		{"write-32KiB", func() error { return a.WriteBlock(b.Context(), next(), bytes.Clone(buf)) }},
-	} {
+	for _, c := range requests(b) {
 		b.Run(c.name, func(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {
@@ -49,8 +39,36 @@ func Benchmark(b *testing.B) {
 	}
 }
 
+// TestAllocations bounds what a request allocates, a third above what it does.
+func TestAllocations(t *testing.T) {
+	for _, c := range requests(t) {
+		if n := testing.AllocsPerRun(1000, func() { c.do() }); n > c.allocs {
+			t.Errorf("%s: %v allocations, want at most %v", c.name, n, c.allocs)
+		}
+	}
+}
+
+type request struct {
+	name   string
+	allocs float64 // at most
+	do     func() error
+}
+
+// requests are for one array, and in this order: nothing is there of what is
+// written after the reads.
+func requests(b testing.TB) []request {
+	a := openForBenchmark(b)
+	buf, n := make([]byte, a.geo.BlockSize), uint64(0)
+	next := func() uint64 { n++; return n % a.geo.Blocks() }
+	return []request{
+		{"read-4KiB", 20, func() error { return a.ReadAt(b.Context(), buf[:4096], int64(next())*int64(len(buf))) }},
+		{"read-32KiB", 58, func() error { return a.ReadAt(b.Context(), buf, int64(next())*int64(len(buf))) }},
+		{"write-32KiB", 110, func() error { return a.WriteBlock(b.Context(), next(), bytes.Clone(buf)) }},
+	}
+}
+
 // openForBenchmark opens a volume of 64 blocks of 32 KiB, all written.
-func openForBenchmark(b *testing.B) *Array {
+func openForBenchmark(b testing.TB) *Array {
 	var opts Options
 	var stores []*instant
 	for i := range 6 {
@@ -84,7 +102,7 @@ func openForBenchmark(b *testing.B) *Array {
 	return mustOpen(b, opts, id)
 }
 
-func mustOpen(b *testing.B, opts Options, id chunk.VolumeID) *Array {
+func mustOpen(b testing.TB, opts Options, id chunk.VolumeID) *Array {
 	a, err := Open(b.Context(), opts, id)
 	if err != nil {
 		b.Fatal(err)
