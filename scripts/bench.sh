@@ -4,6 +4,11 @@
 # client cost anyway. Prints one table, and CPU seconds and peak memory of each
 # process. Everything runs on this machine, so all of it shares its cores.
 #
+# Below that it prints what the machine can do at most, in the same run: what the
+# transport carries between as many processes (scripts/rawload), of which a volume
+# needs 1.5 bytes for each byte written; and how often a second six files are synced
+# after 4 KiB each, which is what a flushed write takes of the disk.
+#
 #   scripts/bench.sh --failures ...    what failures cost: see bench-failures.sh
 #   scripts/bench.sh --compare REV ... this tree against another: see bench-compare.sh
 #   scripts/bench.sh [--time SECONDS] [--size SIZE] [--block-size SIZE]... [--only WORKLOAD]...
@@ -45,19 +50,25 @@ parse_options() {
 
 wanted() { ((${#ONLY[@]} == 0)) || [[ " ${ONLY[*]} " == *" $1 "* ]]; }
 
-# measure NAME URI OPTION...: "MB/s IOPS mean-latency-in-us p99-in-us", of reads
-# and writes together, as one of them is nothing. The latencies are of these
-# alone: what a flush takes shows in the IOPS of sync-write.
+# busy: what all processes of this machine have used of its cores by now, in ticks.
+busy() { awk '/^cpu / { print $2 + $3 + $4 + $7 + $8 }' /proc/stat; }
+
+# measure NAME URI OPTION...: "MB/s IOPS mean-latency-in-us p99-in-us CPU-in-us", of
+# reads and writes together, as one of them is nothing. The latencies are of these
+# alone: what a flush takes shows in the IOPS of sync-write. The CPU time is that of
+# the whole machine for each of them, and so fio's too.
 measure() {
-	local name=$1 uri=$2
+	local name=$1 uri=$2 before
 	shift 2
+	before=$(busy)
 	fio --name="$name" --ioengine=nbd --uri="$uri" --size="${SIZE%iB}" --time_based --runtime="$TIME" \
 		--randrepeat=0 --minimal --terse-version=3 "$@" >"$DIR/fio.out" 2>"$DIR/fio.log" ||
 		fail "fio: $(<"$DIR/fio.log")"
 	# Terse format 3: read bandwidth (KiB/s), IOPS, latency and 99 % are fields 7, 8, 40 and 30; those of
 	# writes 41 later. A percentile is "99.000000%=VALUE".
-	awk -F ';' '$1 == 3 { sub(/.*=/, "", $30); sub(/.*=/, "", $71)
-		printf "%.1f %.0f %.0f %.0f\n", ($7 + $48) * 1.024 / 1000, $8 + $49, $40 + $81, $30 + $71 }' "$DIR/fio.out"
+	awk -F ';' -v us="$((($(busy) - before) * 1000000 / $(getconf CLK_TCK) / TIME))" '
+		$1 == 3 { sub(/.*=/, "", $30); sub(/.*=/, "", $71); n = $8 + $49
+		printf "%.1f %.0f %.0f %.0f %.0f\n", ($7 + $48) * 1.024 / 1000, n, $40 + $81, $30 + $71, n ? us / n : 0 }' "$DIR/fio.out"
 }
 
 # run_all SERVER URI: every workload; results go to $DIR/result.SERVER.
@@ -85,12 +96,49 @@ used() {
 }
 
 print_table() {
-	printf '\n%-11s | %9s %8s %8s %8s | %9s %8s %8s %8s | %s\n' "block $1" \
-		'MB/s' IOPS 'mean us' 'p99 us' "nbdkit" IOPS 'mean us' 'p99 us' ratio
-	join "$DIR/result.rozobox" "$DIR/result.nbdkit" --nocheck-order | while read -r name a b c d e f g h; do
-		printf '%-11s | %9s %8s %8s %8s | %9s %8s %8s %8s | %.2f\n' "$name" "$a" "$b" "$c" "$d" \
-			"$e" "$f" "$g" "$h" "$(awk -v a="$b" -v b="$f" 'BEGIN { print b ? a / b : 0 }')"
+	printf '\n%-11s | %7s %7s %7s %7s %7s | %7s %7s %7s %7s %7s | %s\n' "block $1" \
+		'MB/s' IOPS 'mean us' 'p99 us' 'CPU us' nbdkit IOPS 'mean us' 'p99 us' 'CPU us' ratio
+	join "$DIR/result.rozobox" "$DIR/result.nbdkit" --nocheck-order |
+		awk '{ printf "%-11s | %7s %7s %7s %7s %7s | %7s %7s %7s %7s %7s | %.2f\n",
+			$1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $8 ? $3 / $8 : 0 }'
+}
+
+# result NAME COLUMN: of rozobox: 2 is MB/s, 3 IOPS.
+result() { awk -v name="$1" -v column="$2" '$1 == name { print $column }' "$DIR/result.rozobox"; }
+
+# share NAME COLUMN LIMIT UNIT: how much of a limit a workload has used.
+share() {
+	! wanted "$1" || awk -v name="$1" -v got="$(result "$1" "$2")" -v most="$3" -v unit="$4" 'BEGIN {
+		printf "%-11s %.0f %% of the %.0f %s that this machine can do\n", name, 100 * got / most, most, unit }'
+}
+
+# carried VERB: MB/s of chunks between a client and eight nodes that keep nothing.
+carried() {
+	local i nodes=()
+	for i in "${!NODES[@]}"; do nodes+=("${NODES[i]}=127.0.0.1:$((PORT + 2 + i))"); done
+	"$RAWLOAD" --transport "$TRANSPORT" --seconds "$TIME" "$1" "$CLUSTER" "${nodes[@]}"
+}
+
+# limits comes when the nodes have stopped: others take their places.
+limits() {
+	local i
+	RAWLOAD=$DIR/rawload
+	(cd "$ROOT" && go build -o "$RAWLOAD" ./scripts/rawload)
+	for i in "${!NODES[@]}"; do
+		launch "${NODES[i]}" "$RAWLOAD" --transport "$TRANSPORT" serve "$CLUSTER" "${NODES[i]}=127.0.0.1:$((PORT + 2 + i))"
 	done
+	wait_for 20 "nodes that keep nothing answer" carried read
+	share seq-write 2 "$(carried write | awk '{ print $1 / 1.5 }')" MB/s
+	share seq-read 2 "$(carried read)" MB/s
+	for i in "${NODES[@]}"; do stop "$i"; done
+	share sync-write 3 "$(synced)" "a second"
+}
+
+# synced: how often a second six files, written to before, are synced at once.
+synced() {
+	fio --name=disk --directory="$DIR" --size=16m --numjobs=6 --group_reporting --rw=write --bs=4k --fdatasync=1 \
+		--time_based --runtime="$TIME" --minimal --terse-version=3 | awk -F ';' '$1 == 3 { print $49 / 6 }'
+	rm "$DIR"/disk.*
 }
 
 bench_nbdkit() {
@@ -110,6 +158,8 @@ bench_rozobox() {
 	for node in gateway "${NODES[@]}" nbdkit; do used "$node"; done
 	stop gateway
 	for node in "${NODES[@]}"; do stop "$node"; done
+	echo
+	limits
 	rm -r "$CLUSTER"
 }
 

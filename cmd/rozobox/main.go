@@ -10,6 +10,8 @@ import (
 	"os/signal"
 	"slices"
 	"syscall"
+
+	"rozobox/pkg/daemon"
 )
 
 // servers are the commands that run for as long as the machine does.
@@ -17,7 +19,7 @@ var servers = []string{"chunkserver", "gateway"}
 
 func main() {
 	if len(os.Args) > 1 && slices.Contains(servers, os.Args[1]) {
-		relaxTimers() // before signals are caught: it would forget them
+		daemon.RelaxTimers() // before signals are caught: it would forget them
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	context.AfterFunc(ctx, stop) // a second signal does not wait

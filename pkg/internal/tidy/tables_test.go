@@ -22,6 +22,7 @@ var mayImport = map[string][]string{
 	"pkg/chunkstore":         {contract, "pkg/metrics"},
 	"pkg/chunkstore/crashfs": {"pkg/chunkstore"},
 	"scripts/crashload":      {"pkg/nbd/attach"},
+	"scripts/rawload":        {contract, contract + "/chunktest", "pkg/chunkrpc", "pkg/daemon"},
 	"scripts/webfeed":        {"pkg/monitor/web"},
 	"pkg/chunkrpc":           {contract, "pkg/metrics"},
 	"pkg/chunkrpc/rpctest":   {},

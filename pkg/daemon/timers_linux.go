@@ -1,4 +1,4 @@
-package main
+package daemon
 
 import (
 	"os"
@@ -15,7 +15,7 @@ import (
 // more CPU than with 4.
 const timerSlack = 4 * time.Millisecond
 
-// relaxTimers lets the kernel end all sleeps of this process up to timerSlack late.
+// RelaxTimers lets the kernel end all sleeps of this process up to timerSlack late.
 // While there is work, a thread of Go's runtime (sysmon) sleeps for 20 microseconds
 // again and again; with the usual slack of 50 that wakes up each process on a small
 // machine 14,000 times a second, for up to a third of all it does (scripts/bench.sh,
@@ -23,8 +23,9 @@ const timerSlack = 4 * time.Millisecond
 //
 // A thread has its slack from the one that starts it, and sysmon starts before
 // main; a program has it from the one that executes it: so this one executes itself.
-// It goes on as it is where that cannot be.
-func relaxTimers() {
+// It goes on as it is where that cannot be. It comes first in main: what the program
+// has opened, and a signal that it has caught, are gone then.
+func RelaxTimers() {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 	if slackAtLeast(timerSlack) {

@@ -1,4 +1,4 @@
-package main
+package daemon
 
 import (
 	"errors"
@@ -15,7 +15,7 @@ import (
 // runtime started before main, and it ends with what it was called for.
 func TestRelaxTimers(t *testing.T) {
 	if os.Getenv("ROZOBOX_RELAX") != "" {
-		relaxTimers()
+		RelaxTimers()
 		fmt.Println(threadSlacks(t))
 		return
 	}

@@ -1,0 +1,6 @@
+//go:build !linux
+
+package daemon
+
+// RelaxTimers is for Linux alone.
+func RelaxTimers() {}
