@@ -24,7 +24,8 @@ import (
 // others is there as long as one that it hides.
 type compactor struct {
 	kick     chan struct{}
-	suspects []uint32 // ids of segments to be verified in the background
+	suspects []uint32    // ids of segments to be verified in the background
+	buffers  copyBuffers // owned by who compacts: the start, then compactLoop
 
 	mu   sync.Mutex // guards pass
 	pass *compactPass

@@ -12,8 +12,14 @@ import (
 type copied struct {
 	to   *segment // nil where nothing had to be copied
 	recs []copiedRecord
-	buf  []byte
 	head []int64 // offsets of the headers in buf
+	*copyBuffers
+}
+
+// copyBuffers are what one copy leaves to the next.
+type copyBuffers struct {
+	buf     []byte // records to be written
+	payload []byte // of a record that is verified
 }
 
 // copiedRecord is where a record was and where it is now. A drop that hides
@@ -27,7 +33,7 @@ type copiedRecord struct {
 }
 
 // copyBuffer is how much is copied with one write.
-const copyBuffer = 1 << 20
+const copyBuffer = 256 << 10
 
 // copyRun writes what is still wanted of the run into a new file, durably.
 func (s *Store) copyRun(run []*segment) (*copied, error) {
@@ -48,7 +54,8 @@ func (s *Store) copyRun(run []*segment) (*copied, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &copied{to: to}
+	c := &copied{to: to, copyBuffers: &s.compact.buffers}
+	c.buf = c.buf[:0]
 	for i := range wanted {
 		if err := c.copy(&wanted[i], s.space.segment); err != nil {
 			return nil, errors.Join(err, c.abandon(s.fs))
@@ -172,7 +179,8 @@ func (c *copied) copy(r *copiedRecord, segmentSize int64) error {
 			return fmt.Errorf("%w: %w", errUnreadable, err)
 		}
 		sp := spanOf(int64(rec.length), 0, int64(rec.length))
-		if !sp.open(make([]byte, rec.length), stored[:sp.size], 0, seed) {
+		c.payload = slices.Grow(c.payload[:0], int(rec.length))[:rec.length]
+		if !sp.open(c.payload, stored[:sp.size], 0, seed) {
 			rec.length, rec.flags, r.lost = 0, rec.flags|flagLost, true
 			rec.encode(b)
 			c.buf = c.buf[:from+headerSize]
@@ -235,17 +243,21 @@ func (s *Store) swapOne(to *segment, r *copiedRecord) {
 	if found == nil || found.loc.slot() != old.loc.slot() || found.loc.offset() != old.loc.offset() {
 		return
 	}
-	known := found.loc & (locDamaged | locBase)
-	s.forget(v, *found)
 	if r.gone {
+		s.forget(v, *found)
 		return
 	}
 	moved := staged{record: r.old.record, seg: to, off: r.off}
 	moved.length = r.length
 	e := moved.entry()
-	e.loc |= known
-	s.hold(v, e)
+	e.loc |= found.loc & (locDamaged | locBase)
 	if r.lost {
+		s.forget(v, *found)
+		s.hold(v, e)
 		v.index.spoil(e)
+		return
 	}
+	s.account(v, *found, -1)
+	found.loc = e.loc
+	s.account(v, e, 1)
 }
