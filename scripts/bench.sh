@@ -5,9 +5,9 @@
 # process. Everything runs on this machine, so all of it shares its cores.
 #
 # Below that it prints what the machine can do at most, in the same run: what the
-# transport carries between as many processes (scripts/rawload), of which a volume
-# needs 1.5 bytes for each byte written; and how often a second six files are synced
-# after 4 KiB each, which is what a flushed write takes of the disk.
+# transport carries between as many processes, of which a volume needs 1.5 bytes for
+# each byte written; and how often a second six files that grow can be synced, which is
+# what a flushed write takes of the disk (scripts/rawload).
 #
 #   scripts/bench.sh --failures ...    what failures cost: see bench-failures.sh
 #   scripts/bench.sh --compare REV ... this tree against another: see bench-compare.sh
@@ -131,14 +131,7 @@ limits() {
 	share seq-write 2 "$(carried write | awk '{ print $1 / 1.5 }')" MB/s
 	share seq-read 2 "$(carried read)" MB/s
 	for i in "${NODES[@]}"; do stop "$i"; done
-	share sync-write 3 "$(synced)" "a second"
-}
-
-# synced: how often a second six files, written to before, are synced at once.
-synced() {
-	fio --name=disk --directory="$DIR" --size=16m --numjobs=6 --group_reporting --rw=write --bs=4k --fdatasync=1 \
-		--time_based --runtime="$TIME" --minimal --terse-version=3 | awk -F ';' '$1 == 3 { print $49 / 6 }'
-	rm "$DIR"/disk.*
+	share sync-write 3 "$("$RAWLOAD" --seconds "$TIME" sync "$DIR")" "a second"
 }
 
 bench_nbdkit() {

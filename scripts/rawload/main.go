@@ -1,13 +1,17 @@
-// Command rawload measures what the transport between a gateway and its chunk
-// servers carries on this machine: nodes that keep nothing, and a client that asks
-// them as a gateway does whose disk is read or written in order, in batches of 64
-// chunks of 8 KiB.
+// Command rawload measures what this machine could do at most for a gateway and its
+// chunk servers.
 //
 //	rawload [--transport quic|tls] serve CLUSTER NODE=ADDR
 //	rawload [--transport quic|tls] [--seconds N] write|read CLUSTER NODE=ADDR...
+//	rawload [--seconds N] sync FOLDER
 //
-// CLUSTER is a folder that rozobox init has made. The first serves until it is
-// killed, the second prints the bytes of all chunks a second, in MB.
+// The first two are the transport: nodes that keep nothing, until they are killed,
+// and a client that asks them as a gateway does whose disk is read or written in
+// order, in batches of 64 chunks of 8 KiB. It prints the bytes of all chunks a
+// second, in MB. CLUSTER is a folder that rozobox init has made.
+//
+// The third is the disk: 4 KiB more in each of six files, all synced, again and
+// again. It prints how often a second.
 package main
 
 import (
@@ -22,7 +26,10 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
+
+	"golang.org/x/sync/errgroup"
 
 	"rozobox/pkg/chunk"
 	"rozobox/pkg/chunk/chunktest"
@@ -51,8 +58,11 @@ func main() {
 }
 
 func run(ctx context.Context, args []string) error {
+	if len(args) == 2 && args[0] == "sync" {
+		return syncFiles(args[1])
+	}
 	if len(args) < 3 {
-		return errors.New("want serve, write or read, a cluster's folder, and NODE=ADDR")
+		return errors.New("want serve, write or read, a cluster's folder, and NODE=ADDR; or sync, and a folder")
 	}
 	switch verb, cluster, nodes := args[0], args[1], args[2:]; verb {
 	case "serve":
@@ -169,4 +179,34 @@ func repeat(ctx context.Context, client *chunkrpc.Client, read bool, batches *at
 		}
 		batches.Add(1)
 	}
+}
+
+// syncFiles appends to six files and syncs them at once, for so many seconds.
+func syncFiles(folder string) error {
+	files := make([]*os.File, 6)
+	for i := range files {
+		name := filepath.Join(folder, fmt.Sprintf("rawload-%d", i))
+		f, err := os.OpenFile(name, os.O_CREATE|os.O_WRONLY|syscall.O_DSYNC, 0o600)
+		if err != nil {
+			return err
+		}
+		defer os.Remove(name)
+		defer f.Close()
+		files[i] = f
+	}
+	rounds, began := 0, time.Now()
+	for ; time.Since(began) < time.Duration(*seconds)*time.Second; rounds++ {
+		var group errgroup.Group
+		for _, f := range files {
+			group.Go(func() error {
+				_, err := f.Write(make([]byte, 4<<10))
+				return err
+			})
+		}
+		if err := group.Wait(); err != nil {
+			return err
+		}
+	}
+	fmt.Printf("%.0f\n", float64(rounds)/time.Since(began).Seconds())
+	return nil
 }
