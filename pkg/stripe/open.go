@@ -25,7 +25,7 @@ type opening struct {
 	epoch     uint32
 	nonce     uint64
 	watermark chunk.Version // the highest W known
-	granted   time.Duration // on opts.Clock: when the last grant was asked for
+	granted   time.Duration // on opts.Clock: when a quorum had granted
 }
 
 // Open obtains the volume's next term of office, decides what the last one
