@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"errors"
 	"math/rand/v2"
+	"slices"
+	"strings"
 	"testing"
 
 	"rozobox/pkg/chunk"
@@ -196,6 +198,45 @@ func TestDamageUnderABumpSurvivesCompaction(t *testing.T) {
 	r.is(1, 0, 11, chunk.Damaged)
 	r.reopen(true, "", nil)
 	r.is(1, 0, 11, chunk.Damaged)
+}
+
+// A copy that is given up, for a bump that cannot be read, leaves nothing in the
+// next one: what no record is in it would be copied once more to be rid of it.
+func TestAbandonedCopyLeavesNothing(t *testing.T) {
+	r := newRig(t, nil)
+	r.write(put(3, 0, 9), put(1, 0, 10), patch(1, 0, 10, 11, ""), put(2, 0, 12))
+	r.sync(12)
+	r.reopen(true, firstSegment, func(b []byte) []byte {
+		at := 0
+		for range 4 { // the head, two puts, the bump
+			at += 4 + bytes.Index(b[at:], []byte("RZK1"))
+		}
+		return flip(at)(b)
+	})
+	var created []string
+	for _, v := range []chunk.Version{20, 30} {
+		r.write(put(4, 0, v)) // stays, in front of what does not
+		for i := range chunk.Version(9) {
+			r.write(put(2, 0, v+i+1))
+		}
+		r.sync(v + 9)
+		r.fs.Trace()
+		r.store.CompactAll()
+		for _, change := range r.fs.Trace() {
+			if strings.HasPrefix(change, "create ") {
+				created = append(created, change)
+			}
+		}
+	}
+	want := []string{"create segment-00000001.new", "create segment-00000004.new"}
+	if !slices.Equal(created, want) {
+		t.Errorf("compaction did %q, want %q", created, want)
+	}
+	r.reopen(true, "", nil)
+	r.wantW(39)
+	r.is(3, 0, 9, chunk.Present)
+	r.is(4, 0, 30, chunk.Present)
+	r.is(2, 0, 39, chunk.Present)
 }
 
 // Nothing comes between a bump and its payload, or hides the payload alone.

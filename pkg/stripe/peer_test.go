@@ -20,6 +20,12 @@ func TestBatchesGatherWhatComesMeanwhile(t *testing.T) {
 		}}
 		a := r.open()
 		defer r.close(a)
+		for range 2 { // the second is synced by its own request, and no more on its way
+			r.write(a, 0, 1)
+			r.flush(a)
+		}
+		a.unhurried()
+		batches.Store(0)
 		var writers sync.WaitGroup
 		for b := range uint64(30) {
 			time.Sleep(10 * time.Microsecond) // the link takes a millisecond
