@@ -73,6 +73,29 @@ func TestI7IncarnationTellsOfRepliedWritesLost(t *testing.T) {
 	})
 }
 
+// TestI7IncarnationTellsOfThinWritesLost: two of six nodes are out, and answer, when
+// a write is replied to: it stands on the other four. One of these restarts, and the
+// gateway dies. (Seed 17 of the simulator, in another order.)
+func TestI7IncarnationTellsOfThinWritesLost(t *testing.T) {
+	inRig(t, 6, func(r *rig) {
+		r.opts.SyncEvery = time.Hour
+		a := r.open()
+		placed := a.place.Place(1)
+		for _, n := range placed[:2] {
+			r.links[n].Cut()
+		}
+		time.Sleep(2 * time.Second)
+		for _, n := range placed[:2] {
+			r.links[n].Heal()
+		}
+		time.Sleep(2 * beatEvery)
+		r.write(a, 1, 1)
+		r.stores[placed[5]].Crash(0)
+		r.abandon(a)
+		r.lostOrThere()
+	})
+}
+
 // lostOrThere opens the volume and reads block 1, whose generation 1 was replied
 // to.
 func (r *rig) lostOrThere() {

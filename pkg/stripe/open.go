@@ -281,14 +281,11 @@ func newer(a, b *cluster.Superblock) bool {
 // old image, is out since its own W; one whose card was replaced is out since 0.
 func (o *opening) judgeNodes() error {
 	sb := o.sb.Clone()
-	lost := 0
+	lossy := o.mayHaveLost()
 	for i := range sb.Nodes {
 		m := &sb.Nodes[i]
 		g, answers := o.grants[i]
 		known := answers && g.Store == m.Store
-		if m.State != cluster.Lost && (!known || g.Instance != m.Instance) {
-			lost++
-		}
 		switch {
 		case m.State == cluster.Lost:
 		case known && shown(g, *m) >= m.Mark:
@@ -304,7 +301,7 @@ func (o *opening) judgeNodes() error {
 			m.State, m.Since = cluster.Out, o.watermark
 		}
 	}
-	if !sb.Clean && (sb.Writeback || lost > sb.Geometry.Parity) {
+	if lossy {
 		sb.Incarnation++
 	}
 	sb.Clean, sb.Writeback = false, o.opts.Writeback
@@ -313,4 +310,24 @@ func (o *opening) judgeNodes() error {
 	}
 	o.sb = sb
 	return nil
+}
+
+// mayHaveLost reports whether writes that the last term replied to may be gone with
+// the memory of nodes, or of the gateway (I7). A write is on every node that was in,
+// up to k+m: with fewer of them, fewer may have restarted.
+func (o *opening) mayHaveLost() bool {
+	lost, lostIn := 0, 0
+	for i, m := range o.sb.Nodes {
+		g, answers := o.grants[i]
+		if m.State == cluster.Lost || answers && g.Store == m.Store && g.Instance == m.Instance {
+			continue
+		}
+		lost++
+		if m.State == cluster.In {
+			lostIn++
+		}
+	}
+	geo := o.sb.Geometry
+	spare := min(geo.Width(), o.sb.CountIn()) - geo.Data
+	return !o.sb.Clean && (o.sb.Writeback || lost > geo.Parity || lostIn > spare)
 }
