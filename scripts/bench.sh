@@ -106,32 +106,36 @@ print_table() {
 # result NAME COLUMN: of rozobox: 2 is MB/s, 3 IOPS.
 result() { awk -v name="$1" -v column="$2" '$1 == name { print $column }' "$DIR/result.rozobox"; }
 
-# share NAME COLUMN LIMIT UNIT: how much of a limit a workload has used.
+# share NAME COLUMN UNIT COMMAND...: how much a workload has used of the limit that the
+# command prints; nothing where it was not wanted.
 share() {
-	! wanted "$1" || awk -v name="$1" -v got="$(result "$1" "$2")" -v most="$3" -v unit="$4" 'BEGIN {
+	local name=$1 column=$2 unit=$3
+	wanted "$name" || return 0
+	awk -v name="$name" -v got="$(result "$name" "$column")" -v most="$("${@:4}")" -v unit="$unit" 'BEGIN {
 		printf "%-11s %.0f %% of the %.0f %s that this machine can do\n", name, 100 * got / most, most, unit }'
 }
 
-# carried VERB: MB/s of chunks between a client and eight nodes that keep nothing.
+# carried VERB BYTES: MB/s between a client and eight nodes that keep nothing, where
+# so many bytes of chunks are needed for one.
 carried() {
-	local i nodes=()
-	for i in "${!NODES[@]}"; do nodes+=("${NODES[i]}=127.0.0.1:$((PORT + 2 + i))"); done
-	"$RAWLOAD" --transport "$TRANSPORT" --seconds "$TIME" "$1" "$CLUSTER" "${nodes[@]}"
+	"$RAWLOAD" --transport "$TRANSPORT" --seconds "$TIME" "$1" "$CLUSTER" "${SINKS[@]}" |
+		awk -v bytes="$2" '{ print $1 / bytes }'
 }
 
 # limits comes when the nodes have stopped: others take their places.
 limits() {
 	local i
-	RAWLOAD=$DIR/rawload
+	RAWLOAD=$DIR/rawload SINKS=()
 	(cd "$ROOT" && go build -o "$RAWLOAD" ./scripts/rawload)
 	for i in "${!NODES[@]}"; do
-		launch "${NODES[i]}" "$RAWLOAD" --transport "$TRANSPORT" serve "$CLUSTER" "${NODES[i]}=127.0.0.1:$((PORT + 2 + i))"
+		SINKS+=("${NODES[i]}=127.0.0.1:$((PORT + 2 + i))")
+		launch "${NODES[i]}" "$RAWLOAD" --transport "$TRANSPORT" serve "$CLUSTER" "${SINKS[i]}"
 	done
-	wait_for 20 "nodes that keep nothing answer" carried read
-	share seq-write 2 "$(carried write | awk '{ print $1 / 1.5 }')" MB/s
-	share seq-read 2 "$(carried read)" MB/s
+	TIME=1 wait_for 20 "nodes that keep nothing answer" carried read 1
+	share seq-write 2 MB/s carried write 1.5
+	share seq-read 2 MB/s carried read 1
 	for i in "${NODES[@]}"; do stop "$i"; done
-	share sync-write 3 "$("$RAWLOAD" --seconds "$TIME" sync "$DIR")" "a second"
+	share sync-write 3 "a second" "$RAWLOAD" --seconds "$TIME" sync "$DIR"
 }
 
 bench_nbdkit() {

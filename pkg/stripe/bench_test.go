@@ -42,7 +42,12 @@ func Benchmark(b *testing.B) {
 // TestAllocations bounds what a request allocates, a third above what it does.
 func TestAllocations(t *testing.T) {
 	for _, c := range requests(t) {
-		if n := testing.AllocsPerRun(1000, func() { c.do() }); n > c.allocs {
+		do := func() {
+			if err := c.do(); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if n := testing.AllocsPerRun(1000, do); n > c.allocs {
 			t.Errorf("%s: %v allocations, want at most %v", c.name, n, c.allocs)
 		}
 	}

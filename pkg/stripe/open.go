@@ -314,7 +314,8 @@ func (o *opening) judgeNodes() error {
 
 // mayHaveLost reports whether writes that the last term replied to may be gone with
 // the memory of nodes, or of the gateway (I7). A write is on every node that was in,
-// up to k+m: with fewer of them, fewer may have restarted.
+// up to k+m: with fewer of them, fewer may have restarted. Of those that are out, an
+// opening that got no further may have put some there: so that all count for m.
 func (o *opening) mayHaveLost() bool {
 	lost, lostIn := 0, 0
 	for i, m := range o.sb.Nodes {

@@ -39,13 +39,14 @@ serves_or_says_why() {
 	say "$1 says: $(grep '^rozobox:' "$DIR/$1.log" | tail -n 1 | cut -c 1-200)"
 }
 
-up_or_ended() { ! running "$1" || grep -q "is listening" "$DIR/$1.log"; }
+# up_or_ended NODE: since the mark that start_nodes_first has put into its log.
+up_or_ended() { ! running "$1" || sed '1,/^-- damaged/d' "$DIR/$1.log" | grep -q "is listening"; }
 
 # start_nodes_first has all nodes up before the gateway: a volume stands two cards
 # that fail, damaged ones and those that are not there yet together.
 start_nodes_first() {
 	local node
-	rm -f "$DIR"/pi?.log
+	for node in "${NODES[@]}"; do echo "-- damaged" >>"$DIR/$node.log"; done
 	start_nodes
 	for node in "${NODES[@]}"; do wait_for 60 "$node listens, or has ended" up_or_ended "$node"; done
 	start_gateway
@@ -80,6 +81,7 @@ survives() {
 	for node; do serves_or_says_why "$node"; done
 	crash_all
 	rm -r "$CLUSTER" && mv "$DIR/kept" "$CLUSTER"
+	rm -f "$DIR"/pi?.log
 	start_all
 	wait_served
 }
