@@ -66,6 +66,11 @@ const (
 	// gigabit link at 10 ms, the pause of a busy SD card.
 	sendWindow = 8
 
+	// eagerWindow is how many batches go to a node as soon as there is anything
+	// to send; more only when they are full. So a batch gathers what comes
+	// while two others are under way, and a lone write waits for nobody.
+	eagerWindow = 2
+
 	// batchOps and batchBytes bound one batch: large enough that its fixed
 	// cost does not matter, small enough that eight of them are no queue.
 	batchOps   = 64

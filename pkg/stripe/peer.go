@@ -48,7 +48,6 @@ type peer struct {
 	writes   cluster.Pace  // how long it takes for what clients write
 	syncs    cluster.Pace  // and to make that durable
 	crawls   float64       // it went out for taking so many times as long as the others; else 0
-	syncing  int           // batches under way that the node is to sync
 	pursuits int           // changes of repair under way
 	strays   int           // of these, what nobody waits for
 
@@ -310,17 +309,12 @@ func (p *peer) sendLoop() {
 
 // awaitBatch returns the next batch, or nil when the array ends. window holds
 // one for it, and one for each that is under way.
-//
-// A lone write goes at once. While a batch is under way another one gathers what
-// comes, up to its bounds: random writes take 5 % less CPU than with two under way.
-// A batch that the node is to sync takes as long as its card does, so that one more
-// need not wait for it.
 func (p *peer) awaitBatch(window chan struct{}) []item {
 	for {
 		runtime.Gosched() // others that are about to write join the batch
 		p.array.mu.Lock()
 		var batch []item
-		if p.up && (len(window)-1 <= min(p.syncing, 1) || p.array.ledger.fills(p.n) || p.isStuckLocked()) {
+		if p.up && (len(window) <= eagerWindow || p.array.ledger.fills(p.n) || p.isStuckLocked()) {
 			batch = p.array.ledger.take(p.n, batchOps, batchBytes)
 		}
 		p.array.mu.Unlock()

@@ -10,7 +10,7 @@ import (
 	"rozobox/pkg/chunk"
 )
 
-// What comes while a batch is under way to a node goes together in the next one.
+// What comes while two batches are under way to a node goes together in one.
 func TestBatchesGatherWhatComesMeanwhile(t *testing.T) {
 	inRig(t, 6, func(r *rig) {
 		var batches atomic.Int32
@@ -20,20 +20,14 @@ func TestBatchesGatherWhatComesMeanwhile(t *testing.T) {
 		}}
 		a := r.open()
 		defer r.close(a)
-		for range 2 { // the second is synced by its own request, and no more on its way
-			r.write(a, 0, 1)
-			r.flush(a)
-		}
-		a.unhurried()
-		batches.Store(0)
 		var writers sync.WaitGroup
 		for b := range uint64(30) {
 			time.Sleep(10 * time.Microsecond) // the link takes a millisecond
 			writers.Go(func() { r.write(a, b, 1) })
 		}
 		writers.Wait()
-		if n := batches.Load(); n != 2 {
-			t.Errorf("30 writes within a millisecond went in %d batches, want 2", n)
+		if n := batches.Load(); n != eagerWindow+1 {
+			t.Errorf("30 writes within a millisecond went in %d batches, want %d", n, eagerWindow+1)
 		}
 	})
 }

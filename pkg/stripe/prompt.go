@@ -47,9 +47,7 @@ func (p *peer) sendAndSync(batch []item, ops []chunk.Op) {
 	a := p.array
 	a.mu.Lock()
 	before, known := a.ledger.takeUnsynced(p.n), a.ledger.nodes[p.n].instance
-	p.syncing++
 	a.mu.Unlock()
-	poke(p.work)
 	ctx, cancel := context.WithTimeout(a.life, syncPatience*a.opts.NodeTimeout)
 	defer cancel()
 	term := p.term()
@@ -67,7 +65,6 @@ func (p *peer) sendAndSync(batch []item, ops []chunk.Op) {
 	covered := slices.Concat(before, batch) // sentLocked changes batch
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	p.syncing--
 	p.sentLocked(batch, ack, err)
 	if synced {
 		a.ledger.synced(p.n, covered, known, term.Watermark)
