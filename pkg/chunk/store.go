@@ -152,6 +152,17 @@ const (
 	// version held is Base, intact; and where the chunks that the patches of one
 	// Write come to exceed MaxRequestBytes.
 	OpPatch
+	// OpSwap stores a version that is the one before it with Op.Data in place of the
+	// bytes at Op.Off, and answers what was there (Ack.Olds): who does not know that
+	// asks for it and changes it at once. This is the swap of Aguilera, Janakiraman
+	// and Xu, "Using Erasure Codes Efficiently for Storage in a Distributed System"
+	// (DSN 2005). The version before is the newest held below Op.Version, which only
+	// the instance Op.Instance is sure to hold. Refused with ErrNoBase by another one;
+	// where that version is not Op.Base, unless this is 0, or came with the same Write;
+	// where it is absent, damaged or a tombstone; where a newer one than Op.Version is
+	// held; and like an OpPatch where there is too much. Asked again it answers the
+	// same, as long as the version before is held.
+	OpSwap
 	// OpSync, the last of its Write or nothing, does what Sync does when all
 	// before it is done, in the same request. It has no other field.
 	OpSync
@@ -167,10 +178,11 @@ type Op struct {
 	Index   uint8
 	Version Version
 	Repair  bool   // may put at or below W; ignored where a newer version <= W stands
-	Data    []byte // of an OpPut 1 to MaxChunkSize bytes, a multiple of ChunkAlign; of an OpPatch
+	Data    []byte // of an OpPut 1 to MaxChunkSize bytes, a multiple of ChunkAlign; of an OpPatch; of an OpSwap
 
-	Base Version // OpPatch only
-	Off  uint32  // OpPatch only: where Data applies; all of it lies within the chunk
+	Base     Version    // OpPatch and OpSwap
+	Off      uint32     // OpPatch and OpSwap: where Data applies; all of it lies within the chunk
+	Instance InstanceID // OpSwap only
 }
 
 // SplitSync returns the operations of a Write without its OpSync, and whether it
@@ -188,6 +200,13 @@ type Ack struct {
 	Instance  InstanceID
 	FreeBytes uint64
 	Errs      []error // Write only: nil when all ops were applied, else one per op
+	Olds      []Old   // Write only: nil when there was no OpSwap, else one per op
+}
+
+// Old is what an OpSwap has replaced; the zero value where it was refused.
+type Old struct {
+	Base Version // the version before
+	Data []byte  // its bytes, as many as the operation's; the caller's own
 }
 
 // Get asks for the newest version of one chunk, or for the newest at or below

@@ -49,7 +49,7 @@ func (s *Store) write(ctx context.Context, term chunk.Term, ops []chunk.Op) (chu
 		return chunk.Ack{}, err
 	}
 	s.counts.wrote(b.ops, errs)
-	return chunk.Ack{Instance: s.instance, FreeBytes: s.free(), Errs: errs}, nil
+	return chunk.Ack{Instance: s.instance, FreeBytes: s.free(), Errs: errs, Olds: b.answered()}, nil
 }
 
 // checkOps validates everything that does not depend on what the node holds.
@@ -79,7 +79,8 @@ func checkOps(ops []chunk.Op) error {
 
 // checkSync refuses a sync that names anything to be synced.
 func checkSync(op *chunk.Op) error {
-	if op.Block != 0 || op.Index != 0 || op.Version != 0 || op.Repair || len(op.Data)+int(op.Off) > 0 || op.Base != 0 {
+	if op.Block != 0 || op.Index != 0 || op.Version != 0 || op.Repair || len(op.Data)+int(op.Off) > 0 || op.Base != 0 ||
+		op.Instance != (chunk.InstanceID{}) {
 		return fmt.Errorf("sync of a block: %w", chunk.ErrInvalid)
 	}
 	return nil
@@ -91,10 +92,14 @@ func checkOp(op *chunk.Op) error {
 		index = 0
 	}
 	switch {
-	case op.Kind < chunk.OpPut || op.Kind > chunk.OpPatch:
+	case op.Kind < chunk.OpPut || op.Kind > chunk.OpSwap:
 		return fmt.Errorf("kind %d: %w", op.Kind, chunk.ErrInvalid)
 	case !validChunk(op.Block, index, op.Version):
 		return fmt.Errorf("block %d index %d version %s: %w", op.Block, op.Index, op.Version, chunk.ErrInvalid)
+	case op.Kind == chunk.OpSwap:
+		return checkSwap(op)
+	case op.Instance != chunk.InstanceID{}:
+		return fmt.Errorf("instance without a swap: %w", chunk.ErrInvalid)
 	case op.Kind == chunk.OpPatch:
 		return checkPatch(op)
 	case op.Base != 0 || op.Off != 0:
@@ -108,9 +113,10 @@ func checkOp(op *chunk.Op) error {
 // batch is a Write on its way: its records one after the other in buf, behind
 // room for a watermark.
 type batch struct {
-	ops    []chunk.Op // with patches resolved
-	own    []chunk.Op // the room for those
-	data   []byte     // the payloads that patches came to
+	ops    []chunk.Op  // with patches and swaps resolved
+	own    []chunk.Op  // the room for those
+	data   []byte      // the payloads that they came to
+	olds   []chunk.Old // what swaps replace; nil where there is none
 	buf    []byte
 	recs   []staged // those decided for and not yet in the log
 	opOf   []int    // which op each of recs comes from
@@ -153,7 +159,7 @@ func newBatch(s *Store, v *volume, ops []chunk.Op) *batch {
 
 func opRecord(op *chunk.Op, id chunk.VolumeID) record {
 	kinds := [...]kind{chunk.OpPut: kindPut, chunk.OpTombstone: kindTombstone, chunk.OpDrop: kindDrop,
-		chunk.OpPatch: kindPut}
+		chunk.OpPatch: kindPut, chunk.OpSwap: kindPut}
 	r := record{
 		kind: kinds[op.Kind], index: op.Index, volume: id, block: op.Block,
 		version: op.Version, length: uint32(len(op.Data)),
@@ -173,7 +179,7 @@ func (b *batch) fail(op int, err error) {
 }
 
 func (b *batch) release() {
-	b.ops, b.errs = nil, nil
+	b.ops, b.errs, b.olds = nil, nil, nil
 	clear(b.own)
 	b.reset()
 	if cap(b.buf) <= keptBuffer {
@@ -289,8 +295,11 @@ func (s *Store) opError(op *chunk.Op, err error) error {
 // that it is acknowledged without effect. The caller holds the turn.
 func (s *Store) decide(v *volume, op *chunk.Op, w chunk.Version, limit int64) (keep, low bool, err error) {
 	key := makeKey(op.Block, op.Index)
-	if op.Kind == chunk.OpDrop {
+	switch {
+	case op.Kind == chunk.OpDrop:
 		return s.decideDrop(v, op, key)
+	case op.Kind == chunk.OpSwap: // as it could not be resolved
+		return false, false, chunk.ErrNoBase
 	}
 	if s.holdsIntact(v, key, op.Version) {
 		return false, false, nil

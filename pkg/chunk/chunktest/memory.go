@@ -248,13 +248,17 @@ func (m *Memory) Write(ctx context.Context, term chunk.Term, ops []chunk.Op) (ch
 	for i, op := range ops {
 		if op.Kind == chunk.OpSync {
 			m.syncLocked()
-		} else if err := m.applyLocked(v, term.Volume, op); err != nil {
+			continue
+		}
+		if err := m.oneLocked(v, term.Volume, ops, i, &ack); err != nil {
 			if ack.Errs == nil {
 				ack.Errs = make([]error, len(ops))
 			}
 			ack.Errs[i] = fmt.Errorf("%s: block %d index %d version %s: %w",
 				m.node, op.Block, op.Index, op.Version, err)
-		} else if op.Kind != chunk.OpDrop {
+			continue
+		}
+		if op.Kind != chunk.OpDrop {
 			m.stat.Writes++
 			m.stat.WriteBytes += uint64(len(op.Data))
 		}
@@ -280,6 +284,10 @@ func checkOps(ops []chunk.Op) error {
 func validOp(op chunk.Op) bool {
 	patch, size := op.Kind == chunk.OpPatch, uint64(op.Off)+uint64(len(op.Data))
 	switch {
+	case op.Kind == chunk.OpSwap:
+		return validSwap(op)
+	case op.Instance != chunk.InstanceID{}:
+		return false
 	case op.Kind == chunk.OpSync:
 		return op.Version == 0 && op.Index == 0 && op.Block == 0 && !op.Repair && op.Base == 0 && size == 0
 	case op.Kind < chunk.OpPut || op.Kind > chunk.OpPatch || op.Version == 0:

@@ -32,6 +32,7 @@ func Suite(t *testing.T, open func(t *testing.T) Subject) {
 		{"Read", readTests},
 		{"Versions", versionTests},
 		{"Patches", patchTests},
+		{"Swaps", swapTests},
 		{"Drop", dropTests},
 		{"Catalog", catalogTests},
 		{"Concurrent", concurrentTests},

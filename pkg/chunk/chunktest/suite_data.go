@@ -100,6 +100,11 @@ func testInvalidOps(r *rig) {
 		"patch of itself":    with(func(op *chunk.Op) { op.Kind, op.Base = chunk.OpPatch, v }),
 		"patch too far":      with(func(op *chunk.Op) { op.Kind, op.Base, op.Off = chunk.OpPatch, v-1, chunk.MaxChunkSize }),
 		"sync of a block":    with(func(op *chunk.Op) { op.Kind, op.Data = chunk.OpSync, nil }),
+		"put to an instance": with(func(op *chunk.Op) { op.Instance[0] = 1 }),
+		"swap of nothing":    with(func(op *chunk.Op) { op.Kind, op.Data = chunk.OpSwap, nil }),
+		"swap in itself":     with(func(op *chunk.Op) { op.Kind, op.Base = chunk.OpSwap, v }),
+		"swap too far":       with(func(op *chunk.Op) { op.Kind, op.Off = chunk.OpSwap, chunk.MaxChunkSize }),
+		"swap as repair":     with(func(op *chunk.Op) { op.Kind, op.Repair = chunk.OpSwap, true }),
 		"patch as repair":    with(func(op *chunk.Op) { op.Kind, op.Base, op.Repair = chunk.OpPatch, v-1, true }),
 	} {
 		r.refuse(what, op, chunk.ErrInvalid)
