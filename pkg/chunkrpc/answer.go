@@ -6,11 +6,11 @@ import (
 	"rozobox/pkg/chunk"
 )
 
-// answers says how the server answers each kind of request but Read: decode,
+// answers says how the server answers each kind of request but Read and Write: decode,
 // ask the store, and append the reply to out. errMalformed is the peer's
 // fault, any other error the store's answer.
 var answers = [len(kinds)]func(
-	ctx context.Context, store chunk.Store, h header, body, out []byte,
+	ctx context.Context, store chunk.Store, body, out []byte,
 ) ([]byte, error){
 	kindHello: answer(decodeEmpty,
 		func(ctx context.Context, s chunk.Store, _ empty) (chunk.Hello, error) {
@@ -32,13 +32,11 @@ var answers = [len(kinds)]func(
 		func(ctx context.Context, s chunk.Store, r putRequest) (empty, error) {
 			return empty{}, s.PutSuperblock(ctx, r.term, r.superblock)
 		}, appendEmpty),
-	kindWrite: answerWrite,
 	kindSync: answer(decodeTerm,
 		func(ctx context.Context, s chunk.Store, term chunk.Term) (chunk.Ack, error) {
 			ack, err := s.Sync(ctx, term)
-			ack.Errs = nil
-			return ack, err
-		}, appendAck),
+			return chunk.Ack{Instance: ack.Instance, FreeBytes: ack.FreeBytes}, err
+		}, func(b []byte, ack chunk.Ack) []byte { return appendAck(b, nil, ack) }),
 	kindList: answer(decodeListRequest,
 		func(ctx context.Context, s chunk.Store, r listRequest) (page, error) {
 			entries, more, err := s.List(ctx, r.term, r.list)
@@ -54,10 +52,8 @@ func answer[Q, A any](
 	decode func([]byte) (Q, error),
 	ask func(context.Context, chunk.Store, Q) (A, error),
 	appendReply func([]byte, A) []byte,
-) func(context.Context, chunk.Store, header, []byte, []byte) ([]byte, error) {
-	return func(
-		ctx context.Context, store chunk.Store, _ header, body, out []byte,
-	) ([]byte, error) {
+) func(context.Context, chunk.Store, []byte, []byte) ([]byte, error) {
+	return func(ctx context.Context, store chunk.Store, body, out []byte) ([]byte, error) {
 		request, err := decode(body)
 		if err != nil {
 			return out, err
@@ -68,18 +64,4 @@ func answer[Q, A any](
 		}
 		return appendReply(out, reply), nil
 	}
-}
-
-func answerWrite(
-	ctx context.Context, store chunk.Store, h header, body, out []byte,
-) ([]byte, error) {
-	term, ops, err := decodeWrite(int(h.count), body)
-	if err != nil {
-		return out, err
-	}
-	ack, err := store.Write(ctx, term, ops)
-	if err != nil {
-		return out, err
-	}
-	return appendAck(out, ack), nil
 }

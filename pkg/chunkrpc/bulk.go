@@ -36,6 +36,7 @@ func appendWrite(b []byte, term chunk.Term, ops []chunk.Op) []byte {
 		b = be.AppendUint64(b, uint64(op.Version))
 		b = be.AppendUint64(b, uint64(op.Base))
 		b = be.AppendUint32(b, op.Off)
+		b = append(b, op.Instance[:]...)
 	}
 	return b
 }
@@ -57,16 +58,22 @@ func decodeWrite(count int, body []byte) (chunk.Term, []chunk.Op, error) {
 		metas.require(metas.u8() == 0)
 		op.Data = d.limited(int(metas.u32()), chunk.MaxChunkSize)
 		op.Block, op.Version = metas.u64(), chunk.Version(metas.u64())
-		op.Base, op.Off = chunk.Version(metas.u64()), metas.u32()
+		op.Base, op.Off, op.Instance = chunk.Version(metas.u64()), metas.u32(), metas.id()
 	}
 	d.require(!metas.bad)
 	return term, ops, d.finish("write")
 }
 
-// appendAck lays out an Ack: the errors follow only if there are any.
-func appendAck(b []byte, ack chunk.Ack) []byte {
+// appendAck lays out an Ack: of each swap what it has changed, and the errors if
+// there are any. The bytes that swaps have replaced follow in their order.
+func appendAck(b []byte, ops []chunk.Op, ack chunk.Ack) []byte {
 	b = append(b, ack.Instance[:]...)
 	b = be.AppendUint64(b, ack.FreeBytes)
+	for i := range ops {
+		if ops[i].Kind == chunk.OpSwap {
+			b = be.AppendUint64(b, uint64(ack.Olds[i].Base))
+		}
+	}
 	for _, err := range ack.Errs {
 		b = append(b, byte(codeOf(err)))
 		if err != nil {
@@ -78,19 +85,45 @@ func appendAck(b []byte, ack chunk.Ack) []byte {
 	return b
 }
 
-// decodeAck returns the answer to ops operations, to a Sync if there are none.
-func decodeAck(ops int, body []byte) (chunk.Ack, error) {
+// decodeAck returns the answer to ops, to a Sync if there are none. The bytes
+// that were replaced stay in body.
+func decodeAck(ops []chunk.Op, body []byte) (chunk.Ack, error) {
 	d := decoder{b: body}
 	ack := chunk.Ack{Instance: d.id(), FreeBytes: d.u64()}
-	if len(d.b) > 0 && !d.bad {
-		ack.Errs = make([]error, ops)
+	replaced := 0
+	ack.Olds, replaced = d.olds(ops)
+	if len(d.b) > replaced && !d.bad {
+		ack.Errs = make([]error, len(ops))
 	}
 	for i := range ack.Errs {
 		if c := code(d.u8()); c != 0 {
 			ack.Errs[i] = decodeError(c, d.limited(int(d.u16()), maxOpText))
 		}
 	}
+	for i := range ack.Olds {
+		if ack.Olds[i].Base != 0 {
+			ack.Olds[i].Data = d.take(len(ops[i].Data))
+		} else if ops[i].Kind == chunk.OpSwap {
+			d.require(ack.Errs != nil && ack.Errs[i] != nil)
+		}
+	}
 	return ack, d.finish("ack")
+}
+
+// olds returns what swaps have changed, and how many bytes that was.
+func (d *decoder) olds(ops []chunk.Op) (olds []chunk.Old, replaced int) {
+	for i := range ops {
+		if ops[i].Kind != chunk.OpSwap {
+			continue
+		}
+		if olds == nil {
+			olds = make([]chunk.Old, len(ops))
+		}
+		if olds[i].Base = chunk.Version(d.u64()); olds[i].Base != 0 {
+			replaced += len(ops[i].Data)
+		}
+	}
+	return olds, replaced
 }
 
 // checkGets refuses a Read that does not fit into a frame, or its reply.

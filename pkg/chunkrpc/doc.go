@@ -106,10 +106,11 @@
 // is the number of operations of a Write or Read, else 0. The client chooses
 // the id, the reply repeats it. Replies come in any order.
 //
-// A term is 36 bytes, a Write's operation 36, a Read's 28, a chunk's answer 9:
+// A term is 36 bytes, a Write's operation 52, a Read's 28, a chunk's answer 9:
 //
 //	| volume 16 | epoch 4 | nonce 8 | watermark 8 |
 //	| kind 1 | index 1 | repair 1 | 0 | length 4 | block 8 | version 8 | base 8 | offset 4 |
+//	  | instance 16 |
 //	| index 1 | 0 0 0 | offset 4 | length 4 | block 8 | at most 8 |
 //	| state 1 | version 8 |
 //
@@ -124,9 +125,10 @@
 //	beat             term                      instance 16, w 8, free 8
 //	superblock       volume 16                 superblock
 //	put superblock   term, superblock          -
-//	write            term, operations,         instance 16, free 8, and if any operation
-//	                 payloads                  was refused, for each: code 1 and, unless
-//	                                           that is 0, a text
+//	write            term, operations,         instance 16, free 8, for each swap: base 8,
+//	                 payloads                  if any operation was refused, for each:
+//	                                           code 1 and, unless that is 0, a text; then the
+//	                                           bytes that swaps whose base is not 0 replaced
 //	read             term, operations          chunks, payloads of those present
 //	sync             term                      instance 16, free 8
 //	list             term, since 8,            more 1, n * (position 17, flags 1)

@@ -43,7 +43,7 @@ var kinds = [...]struct {
 	kindSuperblock:    {"superblock", 16, maxSuperblockSize},
 	kindPutSuperblock: {"put superblock", termSize + maxSuperblockSize, 0},
 
-	kindWrite: {"write", maxWriteSize, 24 + chunk.MaxOps*(3+maxOpText)},
+	kindWrite: {"write", maxWriteSize, maxAckSize},
 	kindRead:  {"read", maxReadSize, chunk.MaxOps*chunkSize + chunk.MaxRequestBytes},
 	kindSync:  {"sync", termSize, 24},
 	kindList:  {"list", termSize + 37, 1 + chunk.MaxListEntries*entrySize},

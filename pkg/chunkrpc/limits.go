@@ -16,7 +16,7 @@ const (
 	headerSize   = 16
 	preambleSize = 21
 	termSize     = 36
-	opSize       = 36
+	opSize       = 52
 	getSize      = 28
 	chunkSize    = 9
 	entrySize    = 18
@@ -30,6 +30,9 @@ const (
 
 	// maxSuperblockSize is a superblock with its fixed fields and both lengths.
 	maxSuperblockSize = 29 + 2 + chunk.MaxName + 4 + chunk.MaxSuperblock
+
+	// maxAckSize is a Write's answer in which no operation but swaps was done.
+	maxAckSize = 24 + chunk.MaxOps*(8+3+maxOpText) + chunk.MaxRequestBytes
 
 	maxWriteSize = termSize + chunk.MaxOps*opSize + chunk.MaxRequestBytes
 	maxReadSize  = termSize + chunk.MaxOps*getSize

@@ -102,7 +102,7 @@ func (p port) Write(ctx context.Context, term chunk.Term, ops []chunk.Op) (chunk
 	if err := s.lanes[p.write].do(ctx, c, len(ops), head, tail); err != nil {
 		return chunk.Ack{}, err
 	}
-	ack, err := decodeAck(len(ops), c.body)
+	ack, err := decodeAck(ops, c.body)
 	if err != nil {
 		s.end(err)
 		return chunk.Ack{}, s.unavailable()
@@ -113,7 +113,7 @@ func (p port) Write(ctx context.Context, term chunk.Term, ops []chunk.Op) (chunk
 // Sync implements chunk.Data.
 func (p port) Sync(ctx context.Context, term chunk.Term) (chunk.Ack, error) {
 	fill := func(b []byte) []byte { return appendTerm(b, term) }
-	decode := func(body []byte) (chunk.Ack, error) { return decodeAck(0, body) }
+	decode := func(body []byte) (chunk.Ack, error) { return decodeAck(nil, body) }
 	return ask(ctx, p, p.write, kindSync, fill, decode)
 }
 

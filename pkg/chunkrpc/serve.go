@@ -113,19 +113,18 @@ func (p *peer) may(k kind) bool {
 }
 
 // execute executes a request and queues its reply. It returns an error if the
-// request was malformed.
+// request was malformed. What changes the store is not cut short: when it has
+// returned, nothing of it comes later. A newer connection waits for that.
 func (st *serverStream) execute(ctx context.Context, h header, body []byte) error {
-	if h.kind == kindRead {
+	switch h.kind {
+	case kindRead:
 		return st.read(ctx, h, body)
+	case kindWrite:
+		return st.write(ctx, h, body)
 	}
-	// What changes the store is not cut short: when it has returned, nothing
-	// of it comes later. A newer connection waits for that.
 	head := getBuffer(headerSize)
 	var err error
-	head.b, err = answers[h.kind](context.WithoutCancel(ctx), st.store, h, body, head.b)
-	if h.kind == kindWrite {
-		st.held.Release(int64(h.length))
-	}
+	head.b, err = answers[h.kind](context.WithoutCancel(ctx), st.store, body, head.b)
 	if err != nil {
 		head.free()
 		return st.fail(ctx, h, err)
@@ -159,18 +158,48 @@ func (st *serverStream) queue(ctx context.Context, f frame) {
 	<-st.slots
 }
 
-// loan is the memory of a Read's reply until it has been written.
+// loan is the memory of a Read's reply, or of a Write's, until it has been written.
 type loan struct {
 	stream *serverStream
-	room   *buffer
+	room   *buffer // of a Read
 	size   int
 }
 
 func (l *loan) wanted() bool { return true }
 
 func (l *loan) sent() {
-	l.room.free()
+	if l.room != nil {
+		l.room.free()
+	}
 	l.stream.held.Release(int64(l.size))
+}
+
+// write has taken its size from held: what swaps replaced is no longer than that.
+func (st *serverStream) write(ctx context.Context, h header, body []byte) error {
+	l := &loan{stream: st, size: int(h.length)}
+	term, ops, err := decodeWrite(int(h.count), body)
+	var ack chunk.Ack
+	if err == nil {
+		ack, err = st.store.Write(context.WithoutCancel(ctx), term, ops)
+	}
+	if err != nil {
+		l.sent()
+		return st.fail(ctx, h, err)
+	}
+	head := getBuffer(headerSize)
+	head.b = appendAck(head.b, ops, ack)
+	st.reply(ctx, h, frame{head: head, tail: replaced(ack.Olds), owner: l})
+	return nil
+}
+
+// replaced returns the bytes that swaps have replaced.
+func replaced(olds []chunk.Old) (pieces [][]byte) {
+	for i := range olds {
+		if olds[i].Base != 0 {
+			pieces = append(pieces, olds[i].Data)
+		}
+	}
+	return pieces
 }
 
 func (st *serverStream) read(ctx context.Context, h header, body []byte) error {
