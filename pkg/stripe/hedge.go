@@ -355,6 +355,7 @@ func (a *Array) hedge(ctx context.Context, spans []*span, late []*fetch) *hedge 
 	for _, s := range spans {
 		if blocks[s.block] {
 			c := a.newSpan(s.block, s.lo, make([]byte, len(s.dst)))
+			c.under = s.under
 			h.copies[s] = c
 			list = append(list, c)
 		}

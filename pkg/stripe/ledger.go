@@ -71,7 +71,7 @@ type write struct {
 	version chunk.Version
 	block   uint64
 	payload
-	older   *write // of a patch: what it changes, as long as that is not settled
+	older   *write // of a patch or swap: what it changes, as long as that is not settled
 	newer   *write // the next version of the block, if any
 	holders []int8 // by chunk index, cluster.NoHolder where there is none
 	soon    []int8 // likewise, if the nodes that follow were in
@@ -80,6 +80,7 @@ type write struct {
 
 	standIns []*copied // on spares, where the reply was late
 	strewn   bool      // it had some
+	rebuilt  bool      // it is a swap that was given up, or may be
 }
 
 // copied is one chunk of a write on one node.
@@ -94,6 +95,7 @@ type copied struct {
 	node     int8
 	state    copyState
 	instance chunk.InstanceID // that acknowledged it
+	swapOf   chunk.InstanceID // that is to get it as a swap; zero: none
 }
 
 type copyState uint8
@@ -191,7 +193,7 @@ func (l *ledger) add(v chunk.Version, block uint64, c payload) *write {
 	}
 	if before := l.latest[block]; before != nil {
 		before.newer = w
-		if c.patched != nil {
+		if c.patched != nil || c.swap != nil {
 			w.older = before
 		}
 	}
@@ -203,6 +205,7 @@ func (l *ledger) add(v chunk.Version, block uint64, c payload) *write {
 	l.bytes += w.memory()
 	l.arrange(w)
 	l.choosePatches(w)
+	l.chooseSwap(w)
 	return w
 }
 
@@ -252,7 +255,9 @@ func (l *ledger) copyTo(w *write, former []*copied, index uint8, n int8, counts 
 	}
 	c := &copied{index: index, node: n, counts: counts}
 	w.copies = append(w.copies, c)
-	l.enqueue(item{w, c})
+	if w.known() {
+		l.enqueue(item{w, c})
+	}
 }
 
 func (l *ledger) enqueue(it item) {
@@ -371,7 +376,7 @@ func (l *ledger) take(n int, maxOps, maxBytes int) []item {
 
 // requeue puts back what could not be sent, or was refused.
 func (l *ledger) requeue(n int, batch []item) {
-	l.nodes[n].queue = append(batch, l.nodes[n].queue...)
+	l.nodes[n].queue = append(l.sendable(batch), l.nodes[n].queue...)
 }
 
 // refused returns the chunks of a batch that the node did not take. A version
@@ -387,7 +392,7 @@ func (l *ledger) refused(batch []item, errs []error) (list []item) {
 			continue
 		}
 		batch[i].urgent = errors.Is(err, chunk.ErrNoSpace)
-		batch[i].patch = false
+		batch[i].patch, batch[i].swapOf = false, chunk.InstanceID{}
 		list = append(list, batch[i])
 	}
 	return list
@@ -406,7 +411,7 @@ func (l *ledger) acknowledge(n int, batch []item, instance chunk.InstanceID) {
 		if it.gone || it.state != queued {
 			continue
 		}
-		it.state, it.instance = acknowledged, instance
+		it.state, it.instance, it.swapOf = acknowledged, instance, chunk.InstanceID{}
 		l.nodes[n].unsynced = append(l.nodes[n].unsynced, it)
 		l.maybeReply(it.write)
 	}

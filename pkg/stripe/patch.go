@@ -26,13 +26,18 @@ const (
 )
 
 // payload is what a version makes of its block: whole chunks, or a patch of the
-// version before. The zero value is a tombstone. It is never changed.
+// version before. The zero value is a tombstone. It is never changed, but that of a
+// swap becomes known.
 type payload struct {
 	chunks  [][]byte // by chunk index
 	patched *patch
+	swap    *swap // that tells one of the two
 }
 
-func (c payload) tombstone() bool { return c.chunks == nil && c.patched == nil }
+// known is called with Array.mu held where the version may be a swap.
+func (c payload) known() bool { return c.swap == nil || c.chunks != nil || c.patched != nil }
+
+func (c payload) tombstone() bool { return c.swap == nil && c.chunks == nil && c.patched == nil }
 
 // memory is what the payload takes while it is not settled.
 func (c payload) memory() int64 {
@@ -44,6 +49,9 @@ func (c payload) memory() int64 {
 		for _, b := range c.patched.differences {
 			n += int64(len(b))
 		}
+	}
+	if c.swap != nil {
+		n += int64(len(c.swap.data))
 	}
 	return n
 }
@@ -190,13 +198,10 @@ func (a *Array) difference(s *span, edit func(p []byte) bool) (*patch, error) {
 	off &^= chunk.ChunkAlign - 1
 	n = end - off
 	room := make([]byte, (len(s.parts)+a.geo.Parity)*n)
-	next := func() (d []byte) {
-		d, room = room[:n:n], room[n:]
-		return d
-	}
 	p := &patch{base: s.version, off: off, differences: make([][]byte, a.geo.Width())}
 	for _, part := range s.parts {
-		d := next()
+		var d []byte
+		d, room = room[:n:n], room[n:]
 		copy(d[part.off-off:], part.dst)
 		p.differences[part.index] = d
 	}
@@ -207,17 +212,24 @@ func (a *Array) difference(s *span, edit func(p []byte) bool) (*patch, error) {
 		d := p.differences[part.index][part.off-off:]
 		subtle.XORBytes(d, d, part.dst)
 	}
-	shards := slices.Clone(p.differences)
+	return p, a.encodeDifferences(p.differences, room)
+}
+
+// encodeDifferences computes those of the parity chunks, in room, from those of the
+// data chunks.
+func (a *Array) encodeDifferences(differences [][]byte, room []byte) error {
+	n := len(room) / a.geo.Parity
+	shards := slices.Clone(differences)
 	for i := range shards {
 		switch {
 		case i >= a.geo.Data:
-			shards[i] = next()
-			p.differences[i] = shards[i]
+			shards[i], room = room[:n:n], room[n:]
+			differences[i] = shards[i]
 		case shards[i] == nil:
 			shards[i] = a.zeroes[:n]
 		}
 	}
-	return p, a.code.Encode(shards)
+	return a.code.Encode(shards)
 }
 
 func (it item) op() chunk.Op {
@@ -226,6 +238,9 @@ func (it item) op() chunk.Op {
 		Repair: it.urgent,
 	}
 	switch {
+	case it.swapOf != chunk.InstanceID{}:
+		op.Kind, op.Instance, op.Base = chunk.OpSwap, it.swapOf, it.swap.base
+		op.Off, op.Data = uint32(it.swap.off), it.swap.data
 	case it.chunks != nil:
 		op.Kind, op.Data = chunk.OpPut, it.chunks[it.index]
 	case it.patched != nil:

@@ -344,9 +344,10 @@ func (p *peer) send(batch []item) {
 	if err != nil {
 		p.failed(fmt.Errorf("write: %w", err))
 	}
+	told := p.array.tell(batch, ack)
 	p.array.mu.Lock()
 	defer p.array.mu.Unlock()
-	p.sentLocked(batch, ack, err)
+	p.sentLocked(batch, ack, told, err)
 }
 
 func (p *peer) write(ops []chunk.Op, urgent bool) (chunk.Ack, error) {
@@ -359,9 +360,10 @@ func (p *peer) write(ops []chunk.Op, urgent bool) (chunk.Ack, error) {
 }
 
 // sentLocked enters the outcome of a batch, which becomes its own, into the
-// ledger.
-func (p *peer) sentLocked(batch []item, ack chunk.Ack, err error) {
+// ledger. told is what its swaps have told.
+func (p *peer) sentLocked(batch []item, ack chunk.Ack, told []*patch, err error) {
 	a := p.array
+	a.learnLocked(batch, told)
 	if err != nil {
 		a.ledger.requeue(p.n, batch)
 		return

@@ -63,9 +63,10 @@ func (p *peer) sendAndSync(batch []item, ops []chunk.Op) {
 		ack.Errs = ack.Errs[:len(batch)]
 	}
 	covered := slices.Concat(before, batch) // sentLocked changes batch
+	told := a.tell(batch, ack)
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	p.sentLocked(batch, ack, err)
+	p.sentLocked(batch, ack, told, err)
 	if synced {
 		a.ledger.synced(p.n, covered, known, term.Watermark)
 		a.settleLocked()

@@ -28,6 +28,8 @@ type span struct {
 	base    chunk.Version // what the nodes are asked for; 0 means the newest
 	patches []*patch      // what makes the newest of it
 
+	under *write // where this is not nil, the version before it is wanted
+
 	recalled bool          // it was read from memory
 	version  chunk.Version // what was read; 0 where that is zeroes
 }
@@ -187,7 +189,7 @@ func (a *Array) plan(spans []*span) (fetches []*fetch) {
 				i = len(fetches)
 				fetches = append(fetches, &fetch{peer: home, late: home.lateLocked()})
 			}
-			fetches[i].parts = append(fetches[i].parts, wanted{p, s.block, s.base})
+			fetches[i].parts = append(fetches[i].parts, wanted{p, s.block, s.atMost()})
 		}
 	}
 	return fetches
@@ -228,6 +230,14 @@ func (p *peer) readableLocked() bool {
 	return p.up && !p.suspect && p.array.sb.Nodes[p.n].State == cluster.In
 }
 
+// atMost is what the nodes are asked for, as in chunk.Get.
+func (s *span) atMost() chunk.Version {
+	if s.base == 0 && s.under != nil {
+		return s.under.version - 1
+	}
+	return s.base
+}
+
 func (a *Array) recall(s *span) bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -238,7 +248,7 @@ func (a *Array) recall(s *span) bool {
 // patches only, the nodes are asked for what these change.
 func (a *Array) recallLocked(s *span) bool {
 	s.base, s.patches, s.version = 0, nil, 0
-	w := a.ledger.latest[s.block]
+	w := s.newest(a.ledger)
 	if w == nil {
 		return false
 	}
@@ -363,7 +373,7 @@ func (a *Array) decodeSpan(ctx context.Context, s *span) error {
 func (a *Array) moved(s *span) bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	w := a.ledger.latest[s.block]
+	w := s.newest(a.ledger)
 	return s.base != 0 && (w == nil || w.lineage().base != s.base)
 }
 
@@ -377,7 +387,7 @@ func (a *Array) tryDecode(ctx context.Context, s *span) (err error, final bool) 
 		d.seek(s.base)
 	}
 	answered := map[int]bool{}
-	for got := range a.askAll(ctx, s.block, off, n, s.base) {
+	for got := range a.askAll(ctx, s.block, off, n, s.atMost()) {
 		answered[got.node] = true
 		if d.add(got) {
 			break

@@ -42,6 +42,7 @@ func (a *Array) awaitHolders(w *write, stop <-chan struct{}) (replied bool) {
 			a.timedWrite(time.Since(begin))
 			return true
 		case <-stop:
+			a.giveUpSwap(w)
 			return false
 		case <-a.life.Done():
 			return false
@@ -72,6 +73,10 @@ func (a *Array) standIn(w *write) time.Duration {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	again := a.writing.late()
+	if !w.known() {
+		a.hastenSwapLocked(w)
+		return again
+	}
 	flushed := w.version <= a.prompt // what waits for the holders in any case
 	if a.recovering || flushed || w.standIns != nil || len(a.ledger.strewn) >= maxStrewn {
 		return again

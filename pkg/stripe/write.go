@@ -187,10 +187,17 @@ func (a *Array) enterWriteLocked(block uint64, c payload) *write {
 		a.prompt = version
 	}
 	w := a.ledger.add(version, block, c)
+	if !w.known() && w.swapCopy() == nil {
+		a.rebuildLocked(w)
+	}
+	a.pokeHoldersLocked(w)
+	return w
+}
+
+func (a *Array) pokeHoldersLocked(w *write) {
 	for _, c := range w.copies {
 		poke(a.peers[c.node].work)
 	}
-	return w
 }
 
 // shedLocked stops the following of nodes that fall too far behind the clients.

@@ -13,6 +13,7 @@ func (null) WriteBlock(context.Context, uint64, []byte) error { return nil }
 func (null) Update(context.Context, uint64, int, int, func([]byte) bool) error {
 	return nil
 }
+func (null) Overwrite(context.Context, uint64, int, []byte) error   { return nil }
 func (null) Discard(context.Context, uint64) error                  { return nil }
 func (null) Flush(context.Context) error                            { return nil }
 func (null) Serving(context.Context) error                          { return nil }

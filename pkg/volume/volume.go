@@ -18,6 +18,9 @@ type Array interface {
 	// Update changes the bytes from lo up to hi of a block: edit, called once,
 	// gets what they are, changes them, and reports whether it did.
 	Update(ctx context.Context, block uint64, lo, hi int, edit func(p []byte) (changed bool)) error
+	// Overwrite changes the bytes from lo on of a block to data, which must not be
+	// changed meanwhile.
+	Overwrite(ctx context.Context, block uint64, lo int, data []byte) error
 	// Discard makes a block read as zeroes.
 	Discard(ctx context.Context, block uint64) error
 	// Allocated tells which of n blocks may be other than zeroes.
@@ -233,6 +236,9 @@ func (v *Volume) apply(leader *part) error {
 		return v.array.Discard(ctx, leader.block)
 	}
 	if !covered {
+		if len(leader.batch) == 1 && leader.kind == writing {
+			return v.array.Overwrite(ctx, leader.block, leader.lo, leader.data)
+		}
 		lo, hi := hull(leader.batch)
 		return v.array.Update(ctx, leader.block, lo, hi, func(p []byte) bool {
 			return applyTo(p, lo, leader.batch)

@@ -99,6 +99,10 @@ func (f *fake) Update(
 	return f.WriteBlock(ctx, block, buf)
 }
 
+func (f *fake) Overwrite(ctx context.Context, block uint64, lo int, data []byte) error {
+	return f.Update(ctx, block, lo, lo+len(data), func(p []byte) bool { return copy(p, data) > 0 })
+}
+
 func (f *fake) Discard(ctx context.Context, block uint64) error {
 	return f.WriteBlock(ctx, block, nil)
 }
