@@ -93,7 +93,7 @@ func TestTenthOfOneNodesOperationsDelayed(t *testing.T) {
 	tenth := illness{late: 10, by: 100 * time.Millisecond}
 	for name, l := range map[string]load{
 		"writes": {writeOnce, depth}, "writes, one at a time": {writeOnce, 1},
-		"small writes, one at a time": {updateOnce, 1}, "reads": {readOnce, depth},
+		"small writes": {overwriteOnce, depth}, "small writes, one at a time": {overwriteOnce, 1}, "reads": {readOnce, depth},
 	} {
 		t.Run(name, func(t *testing.T) {
 			l.compare(t, 20*time.Second, tenth, cluster.In)
@@ -150,12 +150,9 @@ func writeOnce(a *Array, block uint64) error {
 	return a.WriteBlock(context.Background(), block, content(block, 1))
 }
 
-// updateOnce writes an eighth of a block, which is sent as a patch.
-func updateOnce(a *Array, block uint64) error {
-	return a.Update(context.Background(), block, 0, testBlock/8, func(p []byte) bool {
-		p[0]++
-		return true
-	})
+// overwriteOnce writes an eighth of a block, which is sent as a swap and patches.
+func overwriteOnce(a *Array, block uint64) error {
+	return a.Overwrite(context.Background(), block, 0, content(block, 2)[:testBlock/8])
 }
 
 func readOnce(a *Array, block uint64) error {
