@@ -137,18 +137,15 @@ func (b *batch) room(n int) []byte {
 	return b.data[at : at : at+n]
 }
 
-// builds reports whether op was resolved, or is a bump that needs not be, and its
-// base is the newest version. The caller holds the turn.
+// builds reports whether op, whose base is the newest version, was resolved, or is a
+// bump that needs not be. The caller holds the turn.
 func (s *Store) builds(v *volume, op *chunk.Op) bool {
-	s.mu.RLock()
-	defer s.mu.RUnlock()
-	newest, ok := v.index.newest(makeKey(op.Block, op.Index), ^chunk.Version(0))
-	if !ok || newest.version != op.Base {
-		return false
-	}
 	if op.Kind == chunk.OpPut {
 		return true
 	}
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	newest, _ := v.index.newest(makeKey(op.Block, op.Index), ^chunk.Version(0))
 	put, ok := v.index.payload(newest)
 	return ok && isBump(op) && !(newest.loc | put.loc).has(locDamaged|locTombstone)
 }

@@ -291,7 +291,7 @@ func (l *loader) collectAll(v *volume) {
 	})
 	for _, key := range keys {
 		if !l.s.collect(v, key, ^position(0)) {
-			v.waiting[key] = struct{}{}
+			v.waiting[key] = 0
 		}
 	}
 }

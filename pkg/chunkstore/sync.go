@@ -240,7 +240,7 @@ func (s *Store) seal(g *segment) bool {
 type mark struct {
 	v     *volume
 	w     chunk.Version
-	fresh []uint64
+	fresh []superseding
 }
 
 // takeMarks captures what the round will make durable; the caller holds the
@@ -263,22 +263,33 @@ func (s *Store) takeMarks() []mark {
 func (s *Store) settle(marks []mark, synced position) bool {
 	before := s.held.Load()
 	for _, m := range marks {
-		for _, key := range m.fresh {
-			m.v.waiting[key] = struct{}{}
+		for _, f := range m.fresh {
+			if first, ok := m.v.waiting[f.key]; !ok || f.version < first {
+				m.v.waiting[f.key] = f.version
+			}
 		}
-		keys := m.fresh
 		if m.w > m.v.wSynced {
 			m.v.wSynced = m.w
-			keys = nil
 			for key := range m.v.waiting {
-				keys = append(keys, key)
+				s.release(m.v, key, synced)
 			}
+			continue
 		}
-		for _, key := range keys {
-			if s.collect(m.v, key, synced) {
-				delete(m.v.waiting, key)
-			}
+		for _, f := range m.fresh {
+			s.release(m.v, f.key, synced)
 		}
 	}
 	return s.held.Load() < before
+}
+
+// release frees what a chunk need not wait for any more, now that W is durable.
+func (s *Store) release(v *volume, key uint64, synced position) {
+	if first, ok := v.waiting[key]; !ok || first > v.wSynced {
+		return
+	}
+	if s.collect(v, key, synced) {
+		delete(v.waiting, key)
+		return
+	}
+	v.waiting[key] = v.wSynced + 1
 }

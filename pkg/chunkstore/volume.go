@@ -19,17 +19,23 @@ type volume struct {
 	wSynced    chunk.Version // the last W in the durable part of the log
 	recovered  chunk.Version // the last W that the start has found
 	index      index
-	lastEpoch  uint32              // of the versions that the replay has seen
-	versions   uint64              // versions held, drops and bases not counted
-	bumps      uint64              // of these, those whose payload is that of another
-	stored     uint64              // payload bytes of the newest version of each chunk
-	fresh      []uint64            // chunks of more than one version, written since the last sync
-	waiting    map[uint64]struct{} // chunks whose older versions wait for W
-	scratch    []entry             // of collect
+	lastEpoch  uint32                   // of the versions that the replay has seen
+	versions   uint64                   // versions held, drops and bases not counted
+	bumps      uint64                   // of these, those whose payload is that of another
+	stored     uint64                   // payload bytes of the newest version of each chunk
+	fresh      []superseding            // written since the last sync
+	waiting    map[uint64]chunk.Version // chunks whose older versions wait for W, and for which
+	scratch    []entry                  // of collect
+}
+
+// superseding is a version of a chunk that has others.
+type superseding struct {
+	key     uint64
+	version chunk.Version
 }
 
 func newVolume(id chunk.VolumeID) *volume {
-	v := &volume{id: id, office: make(chan struct{}, 1), waiting: map[uint64]struct{}{}}
+	v := &volume{id: id, office: make(chan struct{}, 1), waiting: map[uint64]chunk.Version{}}
 	v.office <- struct{}{}
 	return v
 }
@@ -91,7 +97,7 @@ func (s *Store) account(v *volume, e entry, sign int) {
 func (s *Store) put(v *volume, e entry) {
 	s.hold(v, e)
 	if v.index.versions(e.key) > 1 {
-		v.fresh = append(v.fresh, e.key)
+		v.fresh = append(v.fresh, superseding{e.key, e.version})
 	}
 }
 

@@ -301,7 +301,8 @@ func (s *Store) decide(v *volume, op *chunk.Op, w chunk.Version, limit int64) (k
 	case op.Kind == chunk.OpSwap: // as it could not be resolved
 		return false, false, chunk.ErrNoBase
 	}
-	if s.holdsIntact(v, key, op.Version) {
+	latest := s.latest(v, key)
+	if latest >= op.Version && s.holdsIntact(v, key, op.Version) {
 		return false, false, nil
 	}
 	if op.Version <= w {
@@ -316,10 +317,10 @@ func (s *Store) decide(v *volume, op *chunk.Op, w chunk.Version, limit int64) (k
 		}
 		low = true
 	}
-	if op.Base != 0 && !s.builds(v, op) {
+	if op.Base != 0 && (latest != op.Base || !s.builds(v, op)) {
 		return false, false, chunk.ErrNoBase
 	}
-	if s.severs(v, op, op.Index) {
+	if latest > op.Version && s.severs(v, op, op.Index) {
 		return false, false, errSevers
 	}
 	size := headerSize + storedSize(int64(len(op.Data)))
@@ -327,6 +328,14 @@ func (s *Store) decide(v *volume, op *chunk.Op, w chunk.Version, limit int64) (k
 		return false, false, chunk.ErrNoSpace
 	}
 	return true, low, nil
+}
+
+// latest returns the newest version of a chunk, 0 where there is none.
+func (s *Store) latest(v *volume, key uint64) chunk.Version {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	newest, _ := v.index.newest(key, ^chunk.Version(0))
+	return newest.version
 }
 
 // holdsIntact reports whether the node has this version. It reads what it

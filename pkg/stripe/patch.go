@@ -119,6 +119,9 @@ func (l *ledger) choosePatches(w *write) {
 func (a *Array) Update(
 	ctx context.Context, block uint64, lo, hi int, edit func(p []byte) (changed bool),
 ) error {
+	if err := a.enter(ctx); err != nil {
+		return fmt.Errorf("write block %d: %w", block, err)
+	}
 	s := a.newSpan(block, lo, make([]byte, hi-lo))
 	patchable, err := a.patchable(ctx, s)
 	if err != nil {
@@ -166,9 +169,6 @@ func (a *Array) replace(ctx context.Context, s *span, buf []byte, edit func(p []
 func (a *Array) patchable(ctx context.Context, s *span) (bool, error) {
 	if 2*(s.hi-s.lo) > a.geo.BlockSize {
 		return false, nil
-	}
-	if err := a.enter(ctx); err != nil {
-		return false, fmt.Errorf("write block %d: %w", s.block, err)
 	}
 	if err := a.awaitReplied(ctx, []*span{s}); err != nil {
 		return false, err
