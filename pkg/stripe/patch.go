@@ -17,8 +17,9 @@ const (
 
 	// manyPatches is with how many unsettled patches W is to move. When a node
 	// dies, three quarters of them need a whole chunk for a spare, for each of
-	// which k chunks are read: some tenth of a second for 512.
-	manyPatches = 512
+	// which k chunks are read: some tenths of a second for 1024. With 512 random
+	// writes are fewer by 5 %, as each sync holds up its card.
+	manyPatches = 1024
 
 	// writeOverhead is what a version takes in memory beside its payload, for
 	// the bound on both: its write, and its copies.

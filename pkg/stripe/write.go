@@ -136,10 +136,12 @@ func (a *Array) admit(ctx context.Context, block uint64, c payload, s space) (*w
 
 // fitsLocked reports whether so many more bytes may wait to be settled; if
 // not, it has the others settled. At half of the bound, or with many patches,
-// that begins early, so that writers seldom wait.
+// that begins early, so that writers seldom wait; but not before what was wanted
+// last is settled, or cards would sync without a pause.
 func (a *Array) fitsLocked(size int64) bool {
 	bound := max(a.opts.Memory, 4*size)
-	if a.ledger.bytes+size > bound/2 || a.ledger.patches >= manyPatches {
+	many := a.ledger.bytes+size > bound/2 || a.ledger.patches >= manyPatches
+	if many && a.target <= a.ledger.watermark {
 		a.wantLocked(a.newestLocked())
 	}
 	return a.ledger.bytes+size <= bound
