@@ -32,10 +32,13 @@ var (
 	// repair may put there.
 	ErrSettled = errors.New("version is at or below the watermark")
 
-	// ErrNoBase means that a patch was refused: the newest version of the chunk
-	// that the node has is not the patch's base, or is damaged. Send the whole
-	// chunk.
+	// ErrNoBase means that a patch or swap was refused: the newest version of the
+	// chunk that the node has is not its base, or is damaged. Send the whole chunk.
 	ErrNoBase = errors.New("the newest version is not the base of the patch")
+
+	// ErrEmpty means that a swap was refused: the version before reads as zeroes, as
+	// a tombstone or for want of any. Send the whole chunk.
+	ErrEmpty = errors.New("there is nothing to be replaced")
 
 	// ErrNameTaken means that another volume holds the name on this node.
 	ErrNameTaken = errors.New("volume name is taken")

@@ -158,10 +158,11 @@ const (
 	// and Xu, "Using Erasure Codes Efficiently for Storage in a Distributed System"
 	// (DSN 2005). The version before is the newest held below Op.Version, which only
 	// the instance Op.Instance is sure to hold. Refused with ErrNoBase by another one;
-	// where that version is not Op.Base, unless this is 0, or came with the same Write;
-	// where it is absent, damaged or a tombstone; where a newer one than Op.Version is
-	// held; and like an OpPatch where there is too much. Asked again it answers the
-	// same, as long as the version before is held.
+	// where that version is not Op.Base, unless this is 0, is damaged, or came with the
+	// same Write; where a newer one than Op.Version is held; and like an OpPatch where
+	// there is too much. Refused with ErrEmpty where that version is a tombstone, or
+	// none is held. Asked again it answers the same, as long as the version before is
+	// held.
 	OpSwap
 	// OpSync, the last of its Write or nothing, does what Sync does when all
 	// before it is done, in the same request. It has no other field.

@@ -5,7 +5,7 @@
 // # Who may speak
 //
 // Both sides prove who they are with certificates of the cluster's own CA, over
-// TLS 1.3, ALPN "rozobox/1". A certificate's one URI SAN is its Identity,
+// TLS 1.3, ALPN "rozobox/2". A certificate's one URI SAN is its Identity,
 // rozobox://<cluster>/<role>/<id>; addresses and other names do not count. A
 // Client talks to the node whose id it was given and to no other. A Server
 // refuses peers without a valid certificate in the handshake, and peers of

@@ -34,6 +34,7 @@ var codes = [...]error{
 	9: chunk.ErrInvalid,
 
 	10: chunk.ErrNoBase,
+	11: chunk.ErrEmpty,
 }
 
 const codeUnavailable code = 3

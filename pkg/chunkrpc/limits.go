@@ -9,7 +9,7 @@ import (
 )
 
 // alpn is the protocol's name and version; peers that differ do not connect.
-const alpn = "rozobox/1"
+const alpn = "rozobox/2"
 
 // Bounds of one frame; doc.go draws the layouts.
 const (

@@ -72,6 +72,18 @@ func (s *Store) exchange(v *volume, b *batch, i int) {
 	op.Kind, op.Base, op.Off, op.Data = chunk.OpPut, base, 0, data
 }
 
+// whyNoSwap says why a swap was not resolved.
+func (s *Store) whyNoSwap(v *volume, op *chunk.Op) error {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	before, ok := v.index.newest(makeKey(op.Block, op.Index), ^chunk.Version(0))
+	empty := !ok || before.loc.has(locTombstone) && before.version < op.Version
+	if empty && op.Instance == s.instance && (op.Base == 0 || op.Base == before.version) {
+		return chunk.ErrEmpty
+	}
+	return chunk.ErrNoBase
+}
+
 // answered returns what the swaps have replaced that were not refused.
 func (b *batch) answered() []chunk.Old {
 	for i := range b.olds {

@@ -298,8 +298,8 @@ func (s *Store) decide(v *volume, op *chunk.Op, w chunk.Version, limit int64) (k
 	switch {
 	case op.Kind == chunk.OpDrop:
 		return s.decideDrop(v, op, key)
-	case op.Kind == chunk.OpSwap: // as it could not be resolved
-		return false, false, chunk.ErrNoBase
+	case op.Kind == chunk.OpSwap: // it could not be resolved
+		return false, false, s.whyNoSwap(v, op)
 	}
 	latest := s.latest(v, key)
 	if latest >= op.Version && s.holdsIntact(v, key, op.Version) {

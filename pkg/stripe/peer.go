@@ -361,7 +361,7 @@ func (p *peer) write(ops []chunk.Op, urgent bool) (chunk.Ack, error) {
 
 // sentLocked enters the outcome of a batch, which becomes its own, into the
 // ledger. told is what its swaps have told.
-func (p *peer) sentLocked(batch []item, ack chunk.Ack, told []*patch, err error) {
+func (p *peer) sentLocked(batch []item, ack chunk.Ack, told []payload, err error) {
 	a := p.array
 	a.learnLocked(batch, told)
 	if err != nil {
@@ -380,11 +380,11 @@ func (p *peer) sentLocked(batch []item, ack chunk.Ack, told []*patch, err error)
 	}
 }
 
-// refusedLocked has what the node refused sent again: at once where a patch
+// refusedLocked has what the node refused sent again: at once where a patch or swap
 // found no base, else after the next heartbeat, so that this is no busy loop.
 func (p *peer) refusedLocked(errs []error) {
 	errs = slices.DeleteFunc(slices.Clone(errs), func(err error) bool {
-		return err == nil || errors.Is(err, chunk.ErrNoBase)
+		return err == nil || errors.Is(err, chunk.ErrNoBase) || errors.Is(err, chunk.ErrEmpty)
 	})
 	if len(errs) == 0 {
 		poke(p.work)

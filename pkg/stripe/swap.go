@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/subtle"
+	"errors"
 	"slices"
 
 	"rozobox/pkg/chunk"
@@ -128,15 +129,19 @@ func (w *write) swapCopy() *copied {
 	return nil
 }
 
-// tell returns what the swaps of a batch have told, by operation; nil if nothing.
-func (a *Array) tell(batch []item, ack chunk.Ack) []*patch {
+// tell returns what the swaps of a batch have told of their versions, by operation;
+// nil if nothing.
+func (a *Array) tell(batch []item, ack chunk.Ack) []payload {
 	if ack.Olds == nil {
 		return nil
 	}
-	told := make([]*patch, len(batch))
+	told := make([]payload, len(batch))
 	for i, it := range batch {
-		if old := ack.Olds[i]; old.Base != 0 {
-			told[i] = a.patchOf(it.swap, old)
+		switch {
+		case ack.Olds[i].Base != 0:
+			told[i].patched = a.patchOf(it.swap, ack.Olds[i])
+		case ack.Errs != nil && errors.Is(ack.Errs[i], chunk.ErrEmpty):
+			told[i].chunks = a.firstIn(it.swap)
 		}
 	}
 	return told
@@ -154,14 +159,30 @@ func (a *Array) patchOf(s *swap, old chunk.Old) *patch {
 	return p
 }
 
+// firstIn returns the chunks of a block that was zeroes before; nil where the parity
+// cannot be computed.
+func (a *Array) firstIn(s *swap) [][]byte {
+	chunks, err := a.put(s, make([]byte, a.geo.BlockSize))
+	if err != nil {
+		return nil
+	}
+	return chunks
+}
+
+// put returns the chunks of a block, which become its own, once the swap is done.
+func (a *Array) put(s *swap, block []byte) ([][]byte, error) {
+	copy(block[int(s.index)*a.geo.ChunkSize()+s.off:], s.data)
+	return a.encode(block)
+}
+
 // learnLocked enters what the swaps of a batch have told, and gives up those that
 // have told nothing.
-func (a *Array) learnLocked(batch []item, told []*patch) {
+func (a *Array) learnLocked(batch []item, told []payload) {
 	for i, it := range batch {
 		switch {
 		case it.known():
-		case told != nil && told[i] != nil:
-			a.ledger.learn(it.write, payload{patched: told[i]})
+		case told != nil && (told[i].chunks != nil || told[i].patched != nil):
+			a.ledger.learn(it.write, told[i])
 			a.pokeHoldersLocked(it.write)
 		default:
 			a.rebuildLocked(it.write)
@@ -251,6 +272,5 @@ func (a *Array) rebuilt(w *write) ([][]byte, error) {
 	if err := a.readSpans(ctx, []*span{s}); err != nil {
 		return nil, err
 	}
-	copy(buf[int(w.swap.index)*a.geo.ChunkSize()+w.swap.off:], w.swap.data)
-	return a.encode(buf)
+	return a.put(w.swap, buf)
 }

@@ -76,32 +76,35 @@ func testSwapAgain(r *rig) {
 
 func testSwapNeedsBase(r *rig) {
 	base, newer := r.version(), r.version()
-	refuse := func(what string, op chunk.Op) {
+	refuse := func(what string, op chunk.Op, why error) {
 		r.Helper()
-		r.refuse(what, op, chunk.ErrNoBase)
+		r.refuse(what, op, why)
 		if c, _ := r.read(op.Block, op.Index, 0); c.Version >= op.Version && c.Version != newer {
 			r.Errorf("%s: it was stored", what)
 		}
 	}
-	refuse("swap in nothing", r.swapOp(putOp(1, 0, base), 0, "x"))
+	refuse("swap in nothing", r.swapOp(putOp(1, 0, base), 0, "x"), chunk.ErrEmpty)
 	r.write(tombstoneOp(2, 0, base))
-	refuse("swap in a tombstone", r.swapOp(putOp(2, 0, base), 0, "x"))
+	refuse("swap in a tombstone", r.swapOp(putOp(2, 0, base), 0, "x"), chunk.ErrEmpty)
 	r.write(putOp(3, 0, base), dropOp(3, 0, base))
-	refuse("swap in what was dropped", r.swapOp(putOp(3, 0, base), 0, "x"))
+	refuse("swap in what was dropped", r.swapOp(putOp(3, 0, base), 0, "x"), chunk.ErrEmpty)
+	named := r.swapOp(putOp(3, 0, base), 0, "x")
+	named.Base = base
+	refuse("swap in a version that was dropped", named, chunk.ErrNoBase)
 	r.write(putOp(4, 1, base))
-	refuse("swap in another chunk", r.swapOp(putOp(4, 0, base), 0, "x"))
+	refuse("swap in another chunk", r.swapOp(putOp(4, 0, base), 0, "x"), chunk.ErrEmpty)
 	r.write(putOp(5, 0, base))
-	refuse("swap beyond the end", r.swapOp(putOp(5, 0, base), len(content(5, 0, base)), "x"))
+	refuse("swap beyond the end", r.swapOp(putOp(5, 0, base), len(content(5, 0, base)), "x"), chunk.ErrNoBase)
 	r.write(putOp(7, 0, base))
 	other := r.swapOp(putOp(7, 0, base), 0, "x")
 	other.Base = newer
-	refuse("swap in another version than named", other)
+	refuse("swap in another version than named", other, chunk.ErrNoBase)
 	other.Base = base
 	r.write(other)
 	late := r.swapOp(putOp(6, 0, base), 0, "x")
 	newer = r.version()
 	r.write(putOp(6, 0, base), putOp(6, 0, newer))
-	refuse("swap behind a newer version", late)
+	refuse("swap behind a newer version", late, chunk.ErrNoBase)
 }
 
 // A node that was started anew may lack the version before, and have an older one.
@@ -144,7 +147,7 @@ func testSwapsAmongOthers(r *rig) {
 	if len(ack.Olds) < 4 || len(ack.Errs) != 5 {
 		r.Fatalf("%d bytes replaced, %d errors for 5 operations", len(ack.Olds), len(ack.Errs))
 	}
-	r.wantErr("swap in nothing", ack.Errs[1], chunk.ErrNoBase)
+	r.wantErr("swap in nothing", ack.Errs[1], chunk.ErrEmpty)
 	for _, i := range []int{0, 2, 3, 4} {
 		r.must(ack.Errs[i])
 	}

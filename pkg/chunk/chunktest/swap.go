@@ -22,8 +22,12 @@ func (m *Memory) oneLocked(v *volume, id chunk.VolumeID, ops []chunk.Op, i int, 
 		ack.Olds = make([]chunk.Old, len(ops))
 	}
 	base := v.find(key{op.Block, op.Index}, op.Version-1)
-	if base == nil || base.damaged || base.tombstone || op.Instance != m.instance ||
-		op.Base != 0 && op.Base != base.version || int(op.Off)+len(op.Data) > len(base.data) {
+	switch {
+	case op.Instance != m.instance, op.Base != 0 && (base == nil || base.version != op.Base):
+		return chunk.ErrNoBase
+	case base == nil && v.find(key{op.Block, op.Index}, 0) == nil, base != nil && base.tombstone:
+		return chunk.ErrEmpty
+	case base == nil || base.damaged || int(op.Off)+len(op.Data) > len(base.data):
 		return chunk.ErrNoBase
 	}
 	old := bytes.Clone(base.data[op.Off:][:len(op.Data)])
