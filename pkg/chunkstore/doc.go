@@ -98,7 +98,8 @@
 // # Patches
 //
 // A patch (chunk.OpPatch) is applied when it arrives, and a whole record is
-// written: what it saves is the network, not the card. Only one that changes
+// written: what it saves is the network, not the card. So is a swap (chunk.OpSwap),
+// which keeps the bytes that it replaces for its answer. Only a patch that changes
 // nothing but the version is a record of its own kind, a header without payload:
 //
 //	put v1, 8 KiB | ... | bump v2, base v1 | ... | bump v3, base v1
@@ -115,8 +116,8 @@
 // bump and take the put: then both are absent (cutBumps).
 //
 // Of 4 KiB written at random into blocks of 32 KiB, three of six nodes get a bump:
-// cards are written 30 KB for each instead of 55, and 37 instead of 63 with what
-// compaction copies in the long run. Two entries for such a chunk are memory: their
+// cards are written 25 KB for each instead of 50, and 3 more with what compaction
+// copies in the long run. Two entries for such a chunk are memory: their
 // number is bounded, for each volume by 65,536 and a quarter of its versions; beyond,
 // a bump is a whole record like any patch.
 //

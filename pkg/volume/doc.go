@@ -18,7 +18,7 @@
 // request that comes first applies all of them to one copy of the block. Thus
 // the 128 KiB requests of a kernel, and 4 KiB requests of a deep queue, turn
 // into whole stripes. A batch that does not cover its block changes the range that
-// it touches (stripe.Array.Update).
+// it touches (stripe.Array.Overwrite and Update).
 //
 // # Reading ahead
 //
