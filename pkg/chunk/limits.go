@@ -22,7 +22,7 @@ const (
 	MaxNodes = 64
 
 	// MaxOps bounds the operations of one Write or Read. With the metadata of
-	// each at 32 bytes their headers stay within 16 KiB.
+	// each at 52 bytes at most their headers stay within 26 KiB.
 	MaxOps = 512
 
 	// MaxRequestBytes bounds the payload of one Write or Read: eight of the
