@@ -35,10 +35,11 @@ type payload struct {
 	swap    *swap // that tells one of the two
 }
 
-// known is called with Array.mu held where the version may be a swap.
-func (c payload) known() bool { return c.swap == nil || c.chunks != nil || c.patched != nil }
+// known is called with Array.mu held where the version may be a swap; tombstone
+// may be called without, since it looks at nothing else of one.
+func (c *payload) known() bool { return c.swap == nil || c.chunks != nil || c.patched != nil }
 
-func (c payload) tombstone() bool { return c.swap == nil && c.chunks == nil && c.patched == nil }
+func (c *payload) tombstone() bool { return c.swap == nil && c.chunks == nil && c.patched == nil }
 
 // memory is what the payload takes while it is not settled.
 func (c payload) memory() int64 {
