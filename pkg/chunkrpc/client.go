@@ -173,7 +173,7 @@ func (c *Client) visit(ctx context.Context) (connected bool, cause error) {
 	}
 	conn, release, err := dial(dialCtx)
 	if err != nil {
-		return false, err
+		return false, otherVersion(err)
 	}
 	defer release()
 	s, err := newSession(dialCtx, conn, c.name, c.id)

@@ -89,6 +89,15 @@ func decodeError(c code, text []byte) error {
 	return &remoteError{text: clean, sentinel: sentinel}
 }
 
+// otherVersion says what it means where the peer does not speak alpn. For that alert
+// of TLS neither transport has a name.
+func otherVersion(err error) error {
+	if !strings.Contains(err.Error(), "no application protocol") {
+		return err
+	}
+	return fmt.Errorf("it does not speak %s: gateway and chunk servers must run the same version: %w", alpn, err)
+}
+
 // invalid is a caller's bug that is found before anything is sent.
 func invalid(format string, args ...any) error {
 	return fmt.Errorf("%w: %s", chunk.ErrInvalid, fmt.Sprintf(format, args...))

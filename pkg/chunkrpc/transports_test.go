@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"net"
+	"strings"
 	"testing"
 	"testing/synctest"
 
@@ -69,6 +70,25 @@ func said(err error) (why closure, text string, ok bool) {
 		return tls.why, tls.text, true
 	}
 	return 0, "", false
+}
+
+// TestAnotherVersionIsNamed: whoever mixes versions is told so.
+func TestAnotherVersionIsNamed(t *testing.T) {
+	overBoth(t, func(t *testing.T, over Transport) {
+		ca := newAuthority(t)
+		node := ca.node(t, "pi3")
+		gateway := ca.gateway(t, "gw")
+		config := gateway.clientTLS(node.Identity)
+		config.NextProtos = []string{"rozobox/1"}
+		conn, err := dialAs(t, over, impostor(t, over, node, ca), config)
+		if err == nil {
+			conn.close(closeNormal, "")
+			t.Fatal("connected")
+		}
+		if got := otherVersion(err); !strings.Contains(got.Error(), "must run the same version") || !errors.Is(got, err) {
+			t.Errorf("it says: %v", got)
+		}
+	})
 }
 
 // impostor listens with whatever credentials, and accepts anybody's.
