@@ -22,46 +22,17 @@ func (m *modelled) overwrite(block uint64, lo int, data []byte) {
 	copy(m.bytes[int(block)*testBlock+lo:], data)
 }
 
-// checkAnyFour reads with each two homes of a block silent, so that every chunk
-// is needed once.
-func (m *modelled) checkAnyFour(block uint64) {
-	m.Helper()
-	homes := m.homes(block)
-	for i, first := range homes {
-		for _, second := range homes[i+1:] {
-			m.links[first].Freeze()
-			m.links[second].Freeze()
-			m.check()
-			m.links[first].Heal()
-			m.links[second].Heal()
-			time.Sleep(time.Second) // no longer under suspicion
-		}
-	}
-}
-
-// readsOf returns how many chunks the nodes were asked for.
-func (r *rig) readsOf() (n uint64) {
-	for _, s := range r.stores {
-		stat, err := s.Stat(r.Context())
-		if err != nil {
-			r.Fatal(err)
-		}
-		n += stat.Reads
-	}
-	return n
-}
-
 // TestI3ASwapChangesAllChunksAlike, and nothing is read for it.
 func TestI3ASwapChangesAllChunksAlike(t *testing.T) {
 	inRig(t, 8, func(r *rig) {
 		m := newModelled(r, unexpected)
 		defer func() { r.close(m.a) }()
 		r.flush(m.a)
-		before := r.readsOf()
+		before := r.read()
 		for i := range 5 {
 			m.overwrite(0, 800*i, bytes.Repeat([]byte{byte(i + 1)}, 160))
 		}
-		if n := r.readsOf() - before; n != 0 {
+		if n := r.read() - before; n != 0 {
 			t.Errorf("%d chunks were read", n)
 		}
 		if n := m.unsettledPatches(0); n != 5 {
@@ -275,12 +246,12 @@ func TestAWriteThatIsFlushedIsNoSwap(t *testing.T) {
 		before := uint64(0)
 		for i := range 12 {
 			if i == 2 { // it is expected from now on
-				before = r.readsOf()
+				before = r.read()
 			}
 			m.overwrite(0, 0, []byte("and then a flush"))
 			r.flush(m.a)
 		}
-		if n := r.readsOf() - before; n != 10 {
+		if n := r.read() - before; n != 10 {
 			t.Errorf("of 10 writes %d were not swaps", n)
 		}
 	})

@@ -85,14 +85,19 @@ func testPatchNeedsBase(r *rig) {
 
 func testPatchKeepsBase(r *rig) {
 	put := putOp(1, 0, r.version())
-	patch := r.patchOp(put, 0, "x")
+	r.keeps(put, r.patchOp(put, 0, "x"))
+}
+
+// keeps checks that what changes a put leaves it until W has passed the change.
+func (r *rig) keeps(put, change chunk.Op) {
+	r.Helper()
 	r.write(put)
 	r.settle(put.Version)
-	r.write(patch)
+	r.write(change)
 	r.sync()
 	r.hasAtMost(1, 0, put.Version, put.Version)
-	r.settle(patch.Version)
-	r.listed(1, 0, patch.Version)
+	r.settle(change.Version)
+	r.listed(1, 0, change.Version)
 }
 
 func testPatchOutlivesBase(r *rig) {

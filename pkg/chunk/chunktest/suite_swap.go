@@ -126,14 +126,7 @@ func testSwapNeedsInstance(r *rig) {
 
 func testSwapKeepsBase(r *rig) {
 	put := putOp(1, 0, r.version())
-	swap := r.swapOp(put, 0, "x")
-	r.write(put)
-	r.settle(put.Version)
-	r.write(swap)
-	r.sync()
-	r.hasAtMost(1, 0, put.Version, put.Version)
-	r.settle(swap.Version)
-	r.listed(1, 0, swap.Version)
+	r.keeps(put, r.swapOp(put, 0, "x"))
 }
 
 func testSwapsAmongOthers(r *rig) {
