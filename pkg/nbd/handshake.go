@@ -45,6 +45,7 @@ type session struct {
 type handshake struct {
 	server *Server
 	ctx    context.Context // of Serve
+	leave  func()          // takes the client out of handshakes; harmless twice
 	session
 	flags    uint16 // the client's
 	selected string // export for which allocation was selected
@@ -63,7 +64,7 @@ func (s *Server) negotiate(ctx context.Context, raw net.Conn) (*session, error) 
 		defer close(hurried)
 		raw.SetDeadline(earlier(deadline, time.Now().Add(shutdownHandshake)))
 	})
-	h := &handshake{server: s, ctx: ctx}
+	h := &handshake{server: s, ctx: ctx, leave: leave}
 	h.stream, h.in = raw, bufio.NewReaderSize(raw, readBuffer)
 	err := h.run()
 	if !stop() {
@@ -200,7 +201,7 @@ type handshakes struct {
 
 func newHandshakes(limit int) *handshakes { return &handshakes{limit: limit} }
 
-// enter adds raw and returns a function that removes it.
+// enter adds raw and returns a function that removes it, if it is still there.
 func (h *handshakes) enter(raw net.Conn) func() {
 	h.mu.Lock()
 	defer h.mu.Unlock()

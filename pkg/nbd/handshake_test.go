@@ -399,6 +399,30 @@ func TestHandshakesAreFew(t *testing.T) {
 	served.alive()
 }
 
+// TestServedClientsAreNoHandshakes: from the reply that names its export a
+// client is served, and no newer one ends it.
+func TestServedClientsAreNoHandshakes(t *testing.T) {
+	for _, choice := range []struct {
+		option uint32
+		data   []byte
+		reply  int // bytes
+	}{
+		{optGo, infoData(""), 20 + 12 + 20},
+		{optExportName, nil, 8 + 2},
+	} {
+		opts := Options{Exports: exporting(newPlainDevice(4096)), MaxHandshakes: 1}
+		bubble(t, opts, func(t *testing.T, l *pipeListener, _ func()) {
+			served := l.dial(t)
+			served.greet(3)
+			served.sendOption(choice.option, choice.data)
+			served.read(1) // the rest waits for its reader
+			l.dial(t).greet(3)
+			served.read(choice.reply - 1)
+			served.alive()
+		})
+	}
+}
+
 func TestConnectionsAreFew(t *testing.T) {
 	addr := serve(t, Options{Exports: exporting(newPlainDevice(4096)), MaxConnections: 1})
 	c := connected(t, addr, simple)

@@ -71,10 +71,13 @@ func (h *handshake) find(name string) (*export, bool) {
 	return newExport(name, device, h.server.opts.ReadOnly), true
 }
 
-// enter begins the transmission phase with e.
-func (h *handshake) enter(e *export) {
+// enter begins the transmission phase with e, which reply tells the client.
+// From then on it takes itself for served, so that no newer one may end it.
+func (h *handshake) enter(e *export, reply []byte) error {
+	h.leave()
 	h.allocation = h.allocation && h.selected == e.name
 	h.export = e
+	return h.write(reply)
 }
 
 // exportName is the oldest way to choose an export. It cannot be refused other
@@ -95,11 +98,7 @@ func (h *handshake) exportName(name string) error {
 	if h.flags&flagNoZeroes == 0 {
 		b = append(b, make([]byte, exportNamePadding)...)
 	}
-	if err := h.write(b); err != nil {
-		return err
-	}
-	h.enter(e)
-	return nil
+	return h.enter(e, b)
 }
 
 // list names every export, with its description.
@@ -159,13 +158,11 @@ func (h *handshake) info(option uint32, data []byte) error {
 			b = appendOptionReply(b, option, repInfo, data)
 		}
 	}
-	if err := h.write(appendOptionReply(b, option, repAck, nil)); err != nil {
-		return err
-	}
+	b = appendOptionReply(b, option, repAck, nil)
 	if option == optGo {
-		h.enter(e)
+		return h.enter(e, b)
 	}
-	return nil
+	return h.write(b)
 }
 
 // parseInfo takes the data of INFO or GO apart. The kinds of information are
