@@ -6,7 +6,7 @@
 #
 # Below that it prints what the machine can do at most, in the same run: what the
 # transport carries between as many processes, of which a volume needs 1.5 bytes for
-# each byte written; and how often a second six files that grow can be synced, which is
+# each byte written, and six operations for each small write; and how often a second six files that grow can be synced, which is
 # what a flushed write takes of the disk (scripts/rawload).
 #
 #   scripts/bench.sh --failures ...    what failures cost: see bench-failures.sh
@@ -115,11 +115,11 @@ share() {
 		printf "%-11s %.0f %% of the %.0f %s that this machine can do\n", name, 100 * got / most, most, unit }'
 }
 
-# carried VERB BYTES: MB/s between a client and eight nodes that keep nothing, where
-# so many bytes of chunks are needed for one.
+# carried VERB N: MB/s, or writes a second, between a client and eight nodes that keep
+# nothing, where so many are needed for one.
 carried() {
 	"$RAWLOAD" --transport "$TRANSPORT" --seconds "$TIME" "$1" "$CLUSTER" "${SINKS[@]}" |
-		awk -v bytes="$2" '{ print $1 / bytes }'
+		awk -v n="$2" '{ print $1 / n }'
 }
 
 # limits comes when the nodes have stopped: others take their places.
@@ -134,6 +134,7 @@ limits() {
 	TIME=1 wait_for 20 "nodes that keep nothing answer" carried read 1
 	share seq-write 2 MB/s carried write 1.5
 	share seq-read 2 MB/s carried read 1
+	share rand-write 3 "a second" carried rewrite 1
 	for i in "${NODES[@]}"; do stop "$i"; done
 	share sync-write 3 "a second" "$RAWLOAD" --seconds "$TIME" sync "$DIR"
 }

@@ -2,13 +2,15 @@
 // chunk servers.
 //
 //	rawload [--transport quic|tls] serve CLUSTER NODE=ADDR
-//	rawload [--transport quic|tls] [--seconds N] write|read CLUSTER NODE=ADDR...
+//	rawload [--transport quic|tls] [--seconds N] write|read|rewrite CLUSTER NODE=ADDR...
 //	rawload [--seconds N] sync FOLDER
 //
 // The first two are the transport: nodes that keep nothing, until they are killed,
-// and a client that asks them as a gateway does whose disk is read or written in
-// order, in batches of 64 chunks of 8 KiB. It prints the bytes of all chunks a
-// second, in MB. CLUSTER is a folder that rozobox init has made.
+// and a client that asks them as a gateway does. CLUSTER is a folder that rozobox
+// init has made. With write or read it is a gateway whose disk is written or read in
+// order, in batches of 64 chunks of 8 KiB; it prints the bytes of all chunks a second,
+// in MB. With rewrite the disk is written 4 KiB here and there, 32 times at once; it
+// prints how many such writes eight nodes take a second.
 //
 // The third is the disk: 4 KiB more in each of six files, all synced, again and
 // again. It prints how often a second.
@@ -41,6 +43,12 @@ const (
 	chunkSize  = 8 << 10
 	batchSize  = 64
 	batchesOut = 4 // to each node at once
+
+	// rewrites are in one of the two batches that a node gets at once, when eight nodes
+	// share 32 writes with six operations each. They are more than in most of a
+	// gateway's, which has no such even stream.
+	rewriteOps, rewritesOut = 12, 2
+	patchSize               = 4 << 10
 )
 
 var (
@@ -62,15 +70,15 @@ func run(ctx context.Context, args []string) error {
 		return syncFiles(args[1])
 	}
 	if len(args) < 3 {
-		return errors.New("want serve, write or read, a cluster's folder, and NODE=ADDR; or sync, and a folder")
+		return errors.New("want serve, write, read or rewrite, a cluster's folder, and NODE=ADDR; or sync, and a folder")
 	}
 	switch verb, cluster, nodes := args[0], args[1], args[2:]; verb {
 	case "serve":
 		return serve(ctx, cluster, nodes[0])
-	case "write", "read":
-		return load(ctx, cluster, nodes, verb == "read")
+	case "write", "read", "rewrite":
+		return load(ctx, cluster, nodes, verb)
 	default:
-		return fmt.Errorf("%q is none of serve, write, read", verb)
+		return fmt.Errorf("%q is none of serve, write, read, rewrite", verb)
 	}
 }
 
@@ -95,8 +103,17 @@ func credentials(cluster, part string) (c chunkrpc.Credentials, err error) {
 // sink is a store that takes everything, keeps nothing, and gives zeroes.
 type sink struct{ *chunktest.Memory }
 
-func (sink) Write(context.Context, chunk.Term, []chunk.Op) (chunk.Ack, error) {
-	return chunk.Ack{}, nil
+func (sink) Write(_ context.Context, _ chunk.Term, ops []chunk.Op) (ack chunk.Ack, err error) {
+	for i, op := range ops {
+		if op.Kind != chunk.OpSwap {
+			continue
+		}
+		if ack.Olds == nil {
+			ack.Olds = make([]chunk.Old, len(ops))
+		}
+		ack.Olds[i] = chunk.Old{Base: 1, Data: make([]byte, len(op.Data))}
+	}
+	return ack, nil
 }
 
 func (sink) Read(_ context.Context, _ chunk.Term, gets []chunk.Get) ([]chunk.Chunk, error) {
@@ -123,17 +140,21 @@ func serve(ctx context.Context, cluster, node string) error {
 	return server.Serve(ctx)
 }
 
-// load reads or writes for so many seconds, all nodes at once.
-func load(ctx context.Context, cluster string, nodes []string, read bool) error {
+// load asks all nodes at once, for so many seconds.
+func load(ctx context.Context, cluster string, nodes []string, verb string) error {
 	creds, err := credentials(cluster, "gateway")
 	if err != nil {
 		return err
+	}
+	out, worth := batchesOut, float64(batchSize*chunkSize)/1e6 // MB
+	if verb == "rewrite" {
+		out, worth = rewritesOut, float64(rewriteOps)/6 // writes
 	}
 	ctx, cancel := context.WithTimeout(ctx, time.Duration(*seconds)*time.Second)
 	defer cancel()
 	var batches atomic.Int64
 	var group sync.WaitGroup
-	failed := make(chan error, len(nodes)*batchesOut)
+	failed := make(chan error, len(nodes)*out)
 	began := time.Now()
 	for _, node := range nodes {
 		id, addr, _ := strings.Cut(node, "=")
@@ -141,9 +162,9 @@ func load(ctx context.Context, cluster string, nodes []string, read bool) error 
 			Transport: chunkrpc.Transport(*transport), Node: chunk.NodeID(id), Addr: addr, Credentials: creds,
 		})
 		defer client.Close()
-		for range batchesOut {
+		for range out {
 			group.Go(func() {
-				if err := repeat(ctx, client, read, &batches); ctx.Err() == nil {
+				if err := repeat(ctx, batch(client, verb), &batches); ctx.Err() == nil {
 					cancel()
 					failed <- fmt.Errorf("node %s: %w", id, err)
 				}
@@ -154,31 +175,63 @@ func load(ctx context.Context, cluster string, nodes []string, read bool) error 
 	if len(failed) > 0 {
 		return <-failed
 	}
-	fmt.Printf("%.1f\n", float64(batches.Load()*batchSize*chunkSize)/time.Since(began).Seconds()/1e6)
+	fmt.Printf("%.1f\n", float64(batches.Load())*worth/time.Since(began).Seconds())
 	return nil
 }
 
 // repeat sends one batch after the other until ctx ends, or one fails.
-func repeat(ctx context.Context, client *chunkrpc.Client, read bool, batches *atomic.Int64) error {
-	room := make([]byte, batchSize*chunkSize)
-	ops, gets := make([]chunk.Op, batchSize), make([]chunk.Get, batchSize)
-	for i := range batchSize {
-		data := room[i*chunkSize:][:chunkSize]
-		ops[i] = chunk.Op{Kind: chunk.OpPut, Block: uint64(i), Version: 1, Data: data}
-		gets[i] = chunk.Get{Block: uint64(i), Dst: data}
-	}
+func repeat(ctx context.Context, send func(context.Context) error, batches *atomic.Int64) error {
 	for {
-		var err error
-		if read {
-			_, err = client.Read(ctx, chunk.Term{}, gets)
-		} else {
-			_, err = client.Write(ctx, chunk.Term{}, ops)
-		}
-		if err != nil {
+		if err := send(ctx); err != nil {
 			return err
 		}
 		batches.Add(1)
 	}
+}
+
+// batch makes one, and returns what sends it.
+func batch(client *chunkrpc.Client, verb string) func(context.Context) error {
+	if verb == "read" {
+		gets := make([]chunk.Get, batchSize)
+		for i := range gets {
+			gets[i] = chunk.Get{Block: uint64(i), Dst: make([]byte, chunkSize)}
+		}
+		return func(ctx context.Context) error {
+			_, err := client.Read(ctx, chunk.Term{}, gets)
+			return err
+		}
+	}
+	ops := puts()
+	if verb == "rewrite" {
+		ops = rewrites()
+	}
+	return func(ctx context.Context) error {
+		_, err := client.Write(ctx, chunk.Term{}, ops)
+		return err
+	}
+}
+
+func puts() (ops []chunk.Op) {
+	for i := range uint64(batchSize) {
+		ops = append(ops, chunk.Op{Kind: chunk.OpPut, Block: i, Version: 1, Data: make([]byte, chunkSize)})
+	}
+	return ops
+}
+
+// rewrites are of each six operations the one that swaps, the two that patch parity,
+// and the three that change nothing but the version.
+func rewrites() (ops []chunk.Op) {
+	for i := range uint64(rewriteOps) {
+		op := chunk.Op{Kind: chunk.OpPatch, Block: i, Version: 2, Base: 1}
+		switch i % 6 {
+		case 0:
+			op.Kind, op.Data = chunk.OpSwap, make([]byte, patchSize)
+		case 1, 2:
+			op.Data = make([]byte, patchSize)
+		}
+		ops = append(ops, op)
+	}
+	return ops
 }
 
 // syncFiles appends to six files and syncs them at once, for so many seconds.
