@@ -14,6 +14,7 @@
 //	swap.go        Overwrite: the same, where nobody needs to see them first
 //	ledger.go      the account of versions above W; no effects
 //	peer.go        one node: heartbeat, send, sync
+//	batch.go       what is sent to a node together
 //	standin.go     spares that stand in for a holder that is late
 //	prompt.go      a write that is about to be flushed: send and sync at once
 //	read.go        ReadAt from homes and memory
@@ -39,9 +40,12 @@
 //	Flush ── Sync of every holder with chunks not synced ── W passes ── reply
 //
 // The sender of a node takes what is queued as one batch, so writes that come
-// together travel together. From admit on the version is never abandoned:
-// whatever happens to its client, it is sent again, the same content, until it
-// is settled or the term ends.
+// together travel together. A batch costs as much as several of its chunks, so where
+// many writes wait it waits for more of them: up to 8 chunks, and 2 ms. Of 32 small
+// writes at once, a batch has 6 or 7 chunks instead of 4 (each is one pwrite of its node).
+//
+// From admit on the version is never abandoned: whatever happens to its client, it
+// is sent again, the same content, until it is settled or the term ends.
 //
 // A holder may be late: then the write is replied to as soon as a spare has its
 // chunk too (standin.go), since one card that pauses now and then would else hold

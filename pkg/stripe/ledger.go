@@ -34,6 +34,7 @@ type ledger struct {
 	strewn    map[uint64]bool // settled blocks of which a spare was sent what it need not keep
 	bytes     int64           // of memory in writes
 	patches   int             // how many of writes are patches
+	awaited   int             // how many of writes are not replied to
 }
 
 // node is the ledger's account of one node.
@@ -203,6 +204,7 @@ func (l *ledger) add(v chunk.Version, block uint64, c payload) *write {
 	l.writes = append(l.writes, w)
 	l.latest[block] = w
 	l.bytes += w.memory()
+	l.awaited++
 	l.arrange(w)
 	l.choosePatches(w)
 	l.chooseSwap(w)
@@ -323,6 +325,7 @@ func (l *ledger) maybeReply(w *write) {
 		return
 	}
 	l.replied = max(l.replied, w.version)
+	l.awaited--
 	close(w.replied)
 }
 
@@ -343,35 +346,6 @@ func (l *ledger) whole() bool {
 	return !slices.ContainsFunc(l.writes, func(w *write) bool {
 		return w.isReplied() && !w.stands(l.writeQuorum)
 	})
-}
-
-// fills reports whether what is queued for a node fills a batch.
-func (l *ledger) fills(n int) bool {
-	queued := len(l.nodes[n].queue)
-	return queued >= batchOps || queued*l.chunkSize >= batchBytes
-}
-
-// take removes and returns the next batch for a node, within the bounds given.
-// Copies that are not wanted there any more are left out.
-func (l *ledger) take(n int, maxOps, maxBytes int) []item {
-	queue := l.nodes[n].queue
-	var batch []item
-	size, used := 0, 0
-	for _, it := range queue {
-		if len(batch) == maxOps || len(batch) > 0 && size+l.size(it) > maxBytes {
-			break
-		}
-		used++
-		if it.gone || it.state != queued {
-			l.left(it)
-			continue
-		}
-		batch = append(batch, it)
-		size += l.size(it)
-	}
-	clear(queue[:used])
-	l.nodes[n].queue = queue[used:]
-	return batch
 }
 
 // requeue puts back what could not be sent, or was refused.

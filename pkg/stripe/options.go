@@ -71,6 +71,12 @@ const (
 	// while two others are under way, and a lone write waits for nobody.
 	eagerWindow = 2
 
+	// gatherOps is what a batch waits for, gatherTime at most, where so many writes wait
+	// for their nodes that a gatherShare of them is as much.
+	gatherOps   = 8
+	gatherShare = 4
+	gatherTime  = 2 * time.Millisecond
+
 	// batchOps and batchBytes bound one batch: large enough that its fixed
 	// cost does not matter, small enough that eight of them are no queue.
 	batchOps   = 64

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"math"
-	"runtime"
 	"slices"
 	"time"
 
@@ -284,49 +283,6 @@ func troubleOf(err error) string {
 		return "node cannot be used"
 	}
 	return "node does not answer"
-}
-
-// sendLoop sends queued chunks in batches, up to sendWindow at once.
-func (p *peer) sendLoop() {
-	window := make(chan struct{}, sendWindow)
-	for {
-		select {
-		case window <- struct{}{}:
-		case <-p.array.life.Done():
-			return
-		}
-		batch := p.awaitBatch(window)
-		if batch == nil {
-			return
-		}
-		p.array.tasks.Go(func() {
-			p.send(batch)
-			<-window
-			poke(p.work)
-		})
-	}
-}
-
-// awaitBatch returns the next batch, or nil when the array ends. window holds
-// one for it, and one for each that is under way.
-func (p *peer) awaitBatch(window chan struct{}) []item {
-	for {
-		runtime.Gosched() // others that are about to write join the batch
-		p.array.mu.Lock()
-		var batch []item
-		if p.up && (len(window) <= eagerWindow || p.array.ledger.fills(p.n) || p.isStuckLocked()) {
-			batch = p.array.ledger.take(p.n, batchOps, batchBytes)
-		}
-		p.array.mu.Unlock()
-		if len(batch) > 0 {
-			return batch
-		}
-		select {
-		case <-p.work:
-		case <-p.array.life.Done():
-			return nil
-		}
-	}
 }
 
 func (p *peer) send(batch []item) {

@@ -2,6 +2,7 @@ package stripe
 
 import (
 	"context"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -29,6 +30,54 @@ func TestBatchesGatherWhatComesMeanwhile(t *testing.T) {
 		if n := batches.Load(); n != eagerWindow+1 {
 			t.Errorf("30 writes within a millisecond went in %d batches, want %d", n, eagerWindow+1)
 		}
+	})
+}
+
+// Where many writes wait, a batch waits for more of them: until there are enough, and
+// no longer than gatherTime. A write with few others waits for nobody.
+func TestBatchesGatherWhereManyWait(t *testing.T) {
+	inRig(t, 6, func(r *rig) {
+		busy := make(chan struct{})
+		r.opts.Nodes[5].Store = &meddled{Store: r.links[5], write: func(context.Context) error {
+			<-busy
+			return nil
+		}}
+		var began time.Time
+		batches := make(chan time.Duration, 100)
+		r.opts.Nodes[0].Store = &meddled{Store: r.links[0], write: func(context.Context) error {
+			batches <- time.Since(began)
+			return nil
+		}}
+		a := r.open()
+		defer r.close(a)
+		block := uint64(0)
+		var writers sync.WaitGroup
+		write := func(n int) (sent []time.Duration) {
+			began = time.Now()
+			for range n {
+				b := block
+				block++
+				writers.Go(func() { r.write(a, b, 1) })
+			}
+			time.Sleep(10 * gatherTime)
+			for len(batches) > 0 {
+				sent = append(sent, <-batches)
+			}
+			return sent
+		}
+		check := func(n int, when string, want time.Duration) {
+			if sent := write(n); !slices.Equal(sent, []time.Duration{want}) {
+				r.Errorf("%d writes %s were sent after %v, want one batch after %v", n, when, sent, want)
+			}
+		}
+		check(1, "alone", 0)
+		write(gatherOps * gatherShare)
+		check(gatherOps-1, "where many wait", gatherTime)
+		check(gatherOps, "where many wait", 0)
+		close(busy)
+		writers.Wait()
+		check(1, "alone again", 0)
+		writers.Wait()
 	})
 }
 
