@@ -165,11 +165,15 @@ func (a *Array) replace(ctx context.Context, s *span, buf []byte, edit func(p []
 	return a.WriteBlock(ctx, s.block, buf)
 }
 
+// patchShare is of how many quarters of a block a patch costs less than the whole; see
+// "Patches" in doc.go.
+const patchShare = 3
+
 // patchable reports whether a write of the span is sent as a patch, once the
 // version before was replied to: it must be small, and its homes all be in and
 // have that version, as others need whole chunks.
 func (a *Array) patchable(ctx context.Context, s *span) (bool, error) {
-	if 2*(s.hi-s.lo) > a.geo.BlockSize {
+	if s.hi-s.lo > a.geo.BlockSize/4*patchShare {
 		return false, nil
 	}
 	if err := a.awaitReplied(ctx, []*span{s}); err != nil {

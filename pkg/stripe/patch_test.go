@@ -108,6 +108,22 @@ func TestSmallWriteSendsTheDifference(t *testing.T) {
 	})
 }
 
+// Three quarters of a block are a patch, more is a whole block.
+func TestLargeWriteSendsTheBlock(t *testing.T) {
+	inRig(t, 8, func(r *rig) {
+		m := newModelled(r, 2)
+		defer r.close(m.a)
+		const most = testBlock / 4 * patchShare
+		for block, patches := range []int{1, 0} {
+			m.update(uint64(block), 0, bytes.Repeat([]byte{'x'}, most+block*chunk.ChunkAlign))
+			if n := m.unsettledPatches(uint64(block)); n != patches {
+				r.Errorf("block %d: written as %d patches, want %d", block, n, patches)
+			}
+		}
+		m.check()
+	})
+}
+
 // written returns how many bytes the nodes were given, and read how many chunks
 // they were asked for.
 func (r *rig) written() uint64 { return r.sum(func(s chunk.Stat) uint64 { return s.WriteBytes }) }
