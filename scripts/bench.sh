@@ -6,8 +6,8 @@
 #
 # Below that it prints what the machine can do at most, in the same run: what the
 # transport carries between as many processes, of which a volume needs 1.5 bytes for
-# each byte written, and six operations for each small write; and how often a second six files that grow can be synced, which is
-# what a flushed write takes of the disk (scripts/rawload).
+# each byte written, and six operations for each small write; and how often a second six
+# files can be synced, which is what a flushed write takes of the disk (scripts/rawload).
 #
 #   scripts/bench.sh --failures ...    what failures cost: see bench-failures.sh
 #   scripts/bench.sh --compare REV ... this tree against another: see bench-compare.sh
