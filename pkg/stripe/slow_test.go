@@ -96,7 +96,11 @@ func TestTenthOfOneNodesOperationsDelayed(t *testing.T) {
 		"small writes": {overwriteOnce, depth}, "small writes, one at a time": {overwriteOnce, 1}, "reads": {readOnce, depth},
 	} {
 		t.Run(name, func(t *testing.T) {
-			l.compare(t, 20*time.Second, tenth, cluster.In)
+			long := 20 * time.Second
+			if l.depth == 1 {
+				long = time.Minute // of fewer requests, the share that is late varies more
+			}
+			l.compare(t, long, tenth, cluster.In)
 		})
 	}
 }
