@@ -71,7 +71,7 @@ func (l *ledger) fills(n int) bool {
 }
 
 // gathers reports whether what is queued for a node is a small batch yet, and more is
-// about to come: of the writes that wait, most have a chunk for it sooner or later.
+// about to come: the writes that wait have most of their chunks still to be sent.
 func (l *ledger) gathers(n int) bool {
 	queued := len(l.nodes[n].queue)
 	return queued > 0 && queued < min(l.awaited/gatherShare, gatherOps)

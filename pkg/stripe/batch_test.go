@@ -71,6 +71,9 @@ func TestBatchesGatherWhereManyWait(t *testing.T) {
 			}
 		}
 		check(1, "alone", 0)
+		write(2*gatherShare - 1) // and the one before, which node 5 holds up, too
+		check(1, "where some wait", gatherTime)
+		check(2, "where some wait", 0)
 		write(gatherOps * gatherShare)
 		check(gatherOps-1, "where many wait", gatherTime)
 		check(gatherOps, "where many wait", 0)
